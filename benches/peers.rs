@@ -1,0 +1,134 @@
+//! offramp beside its peers: what one job costs, measured in the same process, round by round.
+//!
+//! ```text
+//! cargo bench --bench peers -- --quick     # under a minute
+//! cargo bench --bench peers                # more rounds, more cells
+//! cargo bench --bench peers -- --check     # fails, naming each cell, where offramp is behind
+//! cargo bench --bench peers -- --help
+//! ```
+//!
+//! A run is up to three *passes*, each in a process of its own, because the pool of `blocking` is global and a
+//! process can be pinned only once:
+//!
+//! - `same-cap`: everybody has the same number of threads. The comparison that counts.
+//! - `defaults`: the peers as they come (512 and 500 threads).
+//! - `one-cpu`: `same-cap` on one CPU, where no wake-up crosses CPUs. On virtual machines that
+//!   crossing costs anything from 1 to 60 us and drowns the pools' own cost.
+//!
+//! Inside a pass, a *cell* is one load. Its rounds are interleaved: each round runs every implementation once, in
+//! shuffled order, and a ratio is formed inside the round, so a disturbance hits both sides of it.
+
+use std::process::{Command, ExitCode};
+
+use crate::args::{Action, Options, Pass};
+
+#[path = "peers/args.rs"]
+mod args;
+#[path = "peers/load.rs"]
+mod load;
+#[path = "peers/machine.rs"]
+mod machine;
+#[path = "peers/pools.rs"]
+mod pools;
+#[path = "peers/report.rs"]
+mod report;
+#[path = "peers/stats.rs"]
+mod stats;
+#[path = "peers/suite.rs"]
+mod suite;
+
+/// I/O threads of every pool that has a cap.
+const IO_THREADS: usize = 4;
+/// Threads of the two CPU pools.
+const CPU_THREADS: usize = 2;
+/// Worker threads of each tokio runtime.
+const RUNTIME_WORKERS: usize = 2;
+
+/// Exit code of a pass in which offramp was behind.
+const BEHIND: u8 = 1;
+/// Exit code of a run that could not be made.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let outcome = match args::parse() {
+        Ok(Action::Help) => {
+            print!("{}", args::HELP);
+            Ok(true)
+        }
+        Ok(Action::Run(options)) => match options.pass {
+            Some(pass) => run_pass(pass, &options),
+            None => run_all(&options),
+        },
+        Err(error) => Err(error.to_string()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(BEHIND),
+        Err(error) => {
+            eprintln!("peers: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// One pass, in this process. False: offramp is behind somewhere and `--check` was given.
+fn run_pass(pass: Pass, options: &Options) -> Result<bool, String> {
+    let pin = if pass == Pass::OneCpu {
+        Some(1)
+    } else {
+        options.pin
+    };
+    if let Some(cpus) = pin {
+        // Before the first thread: they inherit the mask.
+        machine::pin_to(cpus)?;
+    }
+    let results = suite::run(pass, pin, options);
+    let behind = report::print_behind(pass, &results);
+    Ok(!(options.check && behind))
+}
+
+/// Every pass, each in a fresh process.
+fn run_all(options: &Options) -> Result<bool, String> {
+    machine::print_environment();
+    println!(
+        "pools: {IO_THREADS} I/O threads where capped, {CPU_THREADS} CPU threads; tokio runtime: \
+         {RUNTIME_WORKERS} workers, one runtime of the same kind for each implementation"
+    );
+    println!(
+        "seed {}, {} run",
+        options.seed,
+        if options.quick { "quick" } else { "long" }
+    );
+    println!("{}", report::RULE);
+
+    let this = std::env::current_exe().map_err(|e| format!("cannot find this executable: {e}"))?;
+    let mut behind = false;
+    for pass in Pass::ALL {
+        if pass == Pass::OneCpu && options.pin.is_some() {
+            continue;
+        }
+        let status = Command::new(&this)
+            .args(std::env::args_os().skip(1))
+            .args(["--pass", pass.name()])
+            // `defaults` means the default.
+            .env_remove("BLOCKING_MAX_THREADS")
+            .status()
+            .map_err(|e| format!("cannot run a pass: {e}"))?;
+        match status.code() {
+            Some(0) => {}
+            Some(code) if code == i32::from(BEHIND) => behind = true,
+            _ => return Err(format!("pass {} ended with {status}", pass.name())),
+        }
+    }
+    if options.check {
+        println!(
+            "\ncheck: {}",
+            if behind {
+                "BEHIND, see the lines above"
+            } else {
+                "passed"
+            }
+        );
+    }
+    Ok(!behind)
+}

@@ -1,0 +1,187 @@
+//! Backends: who runs the jobs.
+//!
+//! Bounds, lanes, cancellation and statistics live in the core and are the same
+//! for every pool. A [`Backend`] only supplies *turns*: it sees to it that some
+//! thread that may block takes the next job and runs it. The two that come with
+//! the crate are threads of its own (the default for I/O) and [`Rayon`] (the
+//! default for CPU work).
+
+mod rayon;
+pub(crate) mod threads;
+
+pub use self::rayon::Rayon;
+pub(crate) use self::rayon::{OwnRayon, Settings as RayonSettings};
+pub use self::threads::ThreadTask;
+
+use crate::core::job::Failure;
+use crate::core::running::Running;
+use crate::pool::Pool;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+/// Supplies turns to one pool.
+///
+/// An implementation keeps this promise: after a call of [`demand`](Self::demand),
+/// as long as [`Turns::is_empty`] is `false`, some thread will call [`Turns::next`],
+/// unless as many threads as the backend is willing to have are running jobs, and
+/// then each of them calls `next` again after its job. If it can keep the promise
+/// no longer because it has no thread and gets none, it calls [`Turns::fail_all`].
+///
+/// The race to watch: a thread that finds no job and is about to sleep must announce
+/// that first, and then look at [`Turns::is_empty`] once more, because a job may
+/// have come in between. `is_empty` contains the fence that this needs.
+///
+/// One backend serves one pool.
+pub trait Backend: Send + Sync + 'static {
+    /// A job was pushed, or left behind by somebody who cannot run it.
+    ///
+    /// Called on any thread, also on an event loop: it must not block. Called
+    /// without any lock held.
+    fn demand(&self, turns: &Turns);
+
+    /// No more jobs will come. Threads leave when [`Turns::next`] has no more for
+    /// them; after the last one has left the backend calls [`Turns::left`].
+    fn close(&self, turns: &Turns);
+
+    /// How many threads take turns now.
+    fn threads(&self) -> Threads;
+}
+
+/// A backend's threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Threads {
+    /// Threads (or promised turns) that exist or are being started. While it is
+    /// not 0 a shutdown waits.
+    pub present: usize,
+    /// Those of them that sleep.
+    pub idle: usize,
+}
+
+/// Where a backend gets its jobs from.
+///
+/// A clone keeps the pool's memory alive, also after its last user has gone: let
+/// threads hold one, and the backend itself a [`WeakTurns`] if any.
+#[derive(Clone)]
+pub struct Turns {
+    pool: Arc<Pool>,
+}
+
+impl Turns {
+    pub(crate) fn new(pool: Pool) -> Self {
+        Self {
+            pool: Arc::new(pool),
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Takes the next job in turn, if there is one.
+    #[must_use]
+    pub fn next(&self) -> Option<Turn<'_>> {
+        let taken = self.pool.queue.next()?;
+        Some(Turn {
+            pool: &self.pool,
+            job: taken.job,
+            more: taken.more,
+        })
+    }
+
+    /// Whether no job waits. Contains a sequentially consistent fence, see
+    /// [`Backend`].
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        // ORDERING: SeqCst fence, partner: the fence in `demand`'s implementations,
+        // which is this one.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        !self.pool.queue.has_work()
+    }
+
+    /// Whether the pool has been closed: no job will come any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.pool.queue.is_closed()
+    }
+
+    /// Completes every waiting job with [`NoThreads`](crate::OffloadError::NoThreads).
+    pub fn fail_all(&self) {
+        self.pool.fail_all(|| Failure::NoThreads);
+    }
+
+    /// A thread has left: [`Backend::threads`] counts it no more.
+    pub fn left(&self) {
+        self.pool.notify_if_ended();
+    }
+
+    /// The same without keeping the pool alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakTurns {
+        WeakTurns {
+            pool: Arc::downgrade(&self.pool),
+        }
+    }
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turns")
+            .field("pool", &self.pool.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Turns`] that does not keep the pool alive.
+#[derive(Clone)]
+pub struct WeakTurns {
+    pool: Weak<Pool>,
+}
+
+impl WeakTurns {
+    /// `None` when the pool is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Turns> {
+        Some(Turns {
+            pool: self.pool.upgrade()?,
+        })
+    }
+}
+
+impl fmt::Debug for WeakTurns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakTurns").finish_non_exhaustive()
+    }
+}
+
+/// One job, taken from the queue and to be run on this thread.
+///
+/// Dropped unrun it resolves the job as
+/// [`NoThreads`](crate::OffloadError::NoThreads).
+#[must_use = "a turn that is not run fails its job"]
+pub struct Turn<'a> {
+    pool: &'a Pool,
+    job: Running,
+    more: bool,
+}
+
+impl Turn<'_> {
+    /// Runs the job and completes it. Panics of the closure stay inside.
+    pub fn run(self) {
+        self.pool.run(self.job);
+    }
+
+    /// Whether jobs were left behind when this one was taken: another thread may be
+    /// wanted.
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
+    }
+}
+
+impl fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn")
+            .field("more", &self.more)
+            .finish_non_exhaustive()
+    }
+}

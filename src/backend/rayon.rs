@@ -1,0 +1,333 @@
+//! Rayon as a backend: CPU work, with `par_iter` inside of a job on the same pool.
+
+use super::threads::{Hook, run_hook};
+use super::{Backend, Threads, Turns};
+use crate::core::residents::{Released, Residents, Roots};
+use crate::core::unwind::contain;
+use parking_lot::{Condvar, Mutex};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// A rayon pool of the user's own as the CPU backend.
+///
+/// Its promise is weaker than that of the pool the crate makes itself: a worker that
+/// waits in `join` may start another root on top of the one it waits in. If the first
+/// one holds a lock that the second one wants, both hang. Roots are handed over as
+/// tasks of the pool, beside its other work, and give way to it after a millisecond.
+#[derive(Debug)]
+pub struct Rayon {
+    pool: Arc<ThreadPool>,
+    /// Tasks spawned and not ended.
+    tickets: Arc<AtomicUsize>,
+}
+
+/// How long one task goes on taking roots.
+const TICKET: Duration = Duration::from_millis(1);
+
+impl Rayon {
+    /// Runs CPU jobs on `pool`, as many at a time as it has threads.
+    #[must_use]
+    pub fn shared(pool: Arc<ThreadPool>) -> Self {
+        Self {
+            pool,
+            tickets: Arc::new(AtomicUsize::new(0)),
+        }
+    }
+}
+
+impl Backend for Rayon {
+    fn demand(&self, turns: &Turns) {
+        // ORDERING: SeqCst fence, partner: `is_empty` in `Ticket::end`. Either the
+        // ending ticket sees the push or we see its place free.
+        fence(Ordering::SeqCst);
+        let max = self.pool.current_num_threads();
+        if reserve(&self.tickets, max) {
+            let ticket = Ticket {
+                pool: Arc::downgrade(&self.pool),
+                tickets: Arc::clone(&self.tickets),
+                max,
+                turns: turns.clone(),
+            };
+            self.pool.spawn_fifo(move || ticket.run());
+        }
+    }
+
+    fn close(&self, turns: &Turns) {
+        if !turns.is_empty() {
+            self.demand(turns);
+        }
+    }
+
+    fn threads(&self) -> Threads {
+        Threads {
+            present: self.tickets.load(Ordering::Acquire),
+            idle: 0,
+        }
+    }
+}
+
+fn reserve(tickets: &AtomicUsize, max: usize) -> bool {
+    tickets
+        .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
+            (now < max).then_some(now + 1)
+        })
+        .is_ok()
+}
+
+/// A task in the user's pool that takes roots.
+struct Ticket {
+    pool: std::sync::Weak<ThreadPool>,
+    tickets: Arc<AtomicUsize>,
+    max: usize,
+    turns: Turns,
+}
+
+impl Ticket {
+    fn run(self) {
+        let start = Instant::now();
+        loop {
+            while let Some(turn) = self.turns.next() {
+                if turn.more() {
+                    self.add();
+                }
+                turn.run();
+                if start.elapsed() >= TICKET {
+                    // To the end of the pool's queue: other work gets its turn.
+                    return rayon::spawn_fifo(move || self.run());
+                }
+            }
+            self.tickets.fetch_sub(1, Ordering::AcqRel);
+            // Announced first, looked then: `is_empty` fences.
+            if self.turns.is_empty() || !reserve(&self.tickets, self.max) {
+                return self.turns.left();
+            }
+        }
+    }
+
+    /// Another task for the roots that were left behind.
+    fn add(&self) {
+        if let Some(pool) = self.pool.upgrade()
+            && reserve(&self.tickets, self.max)
+        {
+            let ticket = Self {
+                pool: Arc::downgrade(&pool),
+                tickets: Arc::clone(&self.tickets),
+                max: self.max,
+                turns: self.turns.clone(),
+            };
+            pool.spawn_fifo(move || ticket.run());
+        }
+    }
+}
+
+/// The pool that the crate makes for itself. Root depth on a stack is always 1.
+pub(crate) struct OwnRayon {
+    settings: Arc<Settings>,
+    residents: Arc<Residents>,
+    /// Threads in the resident loop, or about to enter it.
+    present: Arc<AtomicUsize>,
+    is_building: AtomicBool,
+    pool: OnceLock<ThreadPool>,
+}
+
+pub(crate) struct Settings {
+    pub(crate) threads: usize,
+    pub(crate) name: String,
+    pub(crate) on_start: Option<Hook>,
+    pub(crate) on_stop: Option<Hook>,
+}
+
+impl OwnRayon {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            residents: Arc::new(Residents::new()),
+            present: Arc::new(AtomicUsize::new(0)),
+            is_building: AtomicBool::new(false),
+            pool: OnceLock::new(),
+        }
+    }
+
+    /// Builds the pool with the first job. Whoever comes second leaves its job to the
+    /// residents, which look into the queue when they start.
+    fn start(&self, turns: &Turns) {
+        if self.is_building.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.present
+            .store(self.settings.threads, Ordering::Release);
+        match self.build(turns) {
+            Ok(pool) => {
+                let set = self.pool.set(pool);
+                debug_assert!(set.is_ok(), "`is_building` lets one through");
+            }
+            Err(error) => {
+                self.present.store(0, Ordering::Release);
+                contain(|| {
+                    log::warn!(
+                        target: "offramp",
+                        "the CPU pool `{}` could not be started: {error}",
+                        self.settings.name,
+                    );
+                });
+                // The next call tries again; the jobs of those that relied on us are
+                // seen after that store, because `is_empty` fences.
+                self.is_building.store(false, Ordering::Release);
+                if !turns.is_empty() {
+                    turns.fail_all();
+                }
+                turns.left();
+            }
+        }
+    }
+
+    fn build(&self, turns: &Turns) -> Result<ThreadPool, ThreadPoolBuildError> {
+        let bell_name = format!("{}-bell", self.settings.name);
+        let bell = ThreadPoolBuilder::new()
+            .num_threads(1)
+            .thread_name(move |_| bell_name.clone())
+            .build()?;
+        let gate = Arc::new(Gate::new());
+        let seat = Seat {
+            // Weak: the pool owns this handler and we own the pool.
+            turns: turns.downgrade(),
+            gate: Arc::clone(&gate),
+            bell: Arc::new(bell),
+            residents: Arc::clone(&self.residents),
+            present: Arc::clone(&self.present),
+            settings: Arc::clone(&self.settings),
+        };
+        let name = self.settings.name.clone();
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(self.settings.threads)
+            .thread_name(move |index| format!("{name}-{index}"))
+            .start_handler(move |_| seat.reside())
+            .build();
+        // Rayon gives up a pool of which one thread failed to start; those that did
+        // start must not become residents.
+        gate.open(pool.is_ok());
+        pool
+    }
+}
+
+impl Backend for OwnRayon {
+    fn demand(&self, turns: &Turns) {
+        self.residents.ring();
+        if self.pool.get().is_none() {
+            self.start(turns);
+        }
+    }
+
+    fn close(&self, turns: &Turns) {
+        self.residents.ring();
+        if !turns.is_empty() && self.pool.get().is_none() {
+            self.start(turns);
+        }
+    }
+
+    fn threads(&self) -> Threads {
+        Threads {
+            present: self.present.load(Ordering::Acquire),
+            idle: 0,
+        }
+    }
+}
+
+/// What each worker of the pool needs to become a resident.
+struct Seat {
+    turns: super::WeakTurns,
+    gate: Arc<Gate>,
+    bell: Arc<ThreadPool>,
+    residents: Arc<Residents>,
+    present: Arc<AtomicUsize>,
+    settings: Arc<Settings>,
+}
+
+impl Seat {
+    /// Rayon's start handler: on the worker, below its main loop.
+    fn reside(&self) {
+        if !self.gate.pass() {
+            return;
+        }
+        run_hook(self.settings.on_start.as_ref());
+        let turns = self.turns.upgrade();
+        if let Some(turns) = &turns {
+            let (residents, bell) = (&self.residents, &self.bell);
+            residents.reside(turns, || -> Released {
+                bell.install(|| residents.wait_for_bell(turns))
+            });
+        }
+        run_hook(self.settings.on_stop.as_ref());
+        let last = self.present.fetch_sub(1, Ordering::AcqRel) == 1;
+        if let Some(turns) = turns
+            && last
+        {
+            turns.left();
+        }
+    }
+}
+
+impl Roots for Turns {
+    fn has_work(&self) -> bool {
+        self.pool().queue.has_work()
+    }
+
+    fn waiting(&self) -> usize {
+        self.pool().queue.pending()
+    }
+
+    fn is_closed(&self) -> bool {
+        Turns::is_closed(self)
+    }
+
+    fn run_next(&self) -> bool {
+        match self.next() {
+            Some(turn) => {
+                turn.run();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Holds the workers until it is known whether all of them could be started.
+struct Gate {
+    is_complete: Mutex<Option<bool>>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            is_complete: Mutex::new(None),
+            opened: Condvar::new(),
+        }
+    }
+
+    fn open(&self, complete: bool) {
+        *self.is_complete.lock() = Some(complete);
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) -> bool {
+        let mut is_complete = self.is_complete.lock();
+        loop {
+            if let Some(complete) = *is_complete {
+                return complete;
+            }
+            self.opened.wait(&mut is_complete);
+        }
+    }
+}
+
+impl fmt::Debug for OwnRayon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnRayon")
+            .field("threads", &self.settings.threads)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,353 @@
+//! Configuration: explicit values before the environment's before the defaults, all
+//! of them validated when the pools are built.
+
+use crate::backend::threads::{Hook, OwnThreads, Settings, Spawner, ThreadTask, spawn_std};
+use crate::backend::{Backend, OwnRayon, RayonSettings, Turns};
+use crate::core::crew::Size;
+use crate::defaults;
+use crate::environment;
+use crate::offload::{Offload, Policy};
+use crate::pool::{Kind, Pool};
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Configures an [`Offload`].
+///
+/// Every value has a default, which a variable in the environment overrides, which
+/// the builder overrides:
+///
+/// | method | variable | default |
+/// |---|---|---|
+/// | [`io_min_threads`](Self::io_min_threads) | `OFFRAMP_IO_MIN_THREADS` | [`IO_MIN_THREADS`](crate::defaults::IO_MIN_THREADS) |
+/// | [`io_max_threads`](Self::io_max_threads) | `OFFRAMP_IO_MAX_THREADS` | [`IO_MAX_THREADS`](crate::defaults::IO_MAX_THREADS) |
+/// | [`io_keep_alive`](Self::io_keep_alive) | `OFFRAMP_IO_KEEP_ALIVE_MS` | [`IO_KEEP_ALIVE`](crate::defaults::IO_KEEP_ALIVE) |
+/// | [`io_stack_size`](Self::io_stack_size) | `OFFRAMP_IO_STACK_SIZE` | the platform's, 2 MiB as a rule |
+/// | [`cpu_threads`](Self::cpu_threads) | `OFFRAMP_CPU_THREADS` | as many as the process may use CPUs |
+/// | [`capacity`](Self::capacity) | `OFFRAMP_CAPACITY` | [`CAPACITY`](crate::defaults::CAPACITY) |
+/// | [`max_pending`](Self::max_pending) | `OFFRAMP_MAX_PENDING` | [`MAX_PENDING`](crate::defaults::MAX_PENDING) |
+/// | [`policy`](Self::policy) | `OFFRAMP_POLICY`: `wait` or `reject` | [`Policy::Wait`] |
+#[derive(Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    io_min_threads: Option<usize>,
+    io_max_threads: Option<usize>,
+    io_keep_alive: Option<Duration>,
+    io_stack_size: Option<usize>,
+    io_spawner: Option<Spawner>,
+    io_backend: Option<Box<dyn Backend>>,
+    cpu_threads: Option<usize>,
+    cpu_backend: Option<Box<dyn Backend>>,
+    capacity: Option<usize>,
+    max_pending: Option<usize>,
+    policy: Option<Policy>,
+    thread_name: Option<String>,
+    on_thread_start: Option<Hook>,
+    on_thread_stop: Option<Hook>,
+}
+
+/// Most threads of a pool.
+const MOST_THREADS: usize = 1024;
+/// Most jobs that may be made to wait: some 100 GB of them.
+const MOST_JOBS: usize = 1 << 30;
+/// Rust's own start-up of a thread needs some stack.
+const SMALLEST_STACK: usize = 64 << 10;
+const LARGEST_STACK: usize = 4 << 30;
+
+impl Builder {
+    /// I/O threads that stay when there is nothing to do: 0 to 1024, at most
+    /// `io_max_threads`. They are started on demand like the others.
+    pub fn io_min_threads(mut self, threads: usize) -> Self {
+        self.io_min_threads = Some(threads);
+        self
+    }
+
+    /// Most I/O threads: 1 to 1024. As many blocking calls make progress at once.
+    pub fn io_max_threads(mut self, threads: usize) -> Self {
+        self.io_max_threads = Some(threads);
+        self
+    }
+
+    /// How long an I/O thread beyond the minimum sleeps before it leaves: 1 ms to 1
+    /// day.
+    pub fn io_keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.io_keep_alive = Some(keep_alive);
+        self
+    }
+
+    /// Stack of an I/O thread in bytes: 64 KiB to 4 GiB. Memory is used only as far as
+    /// the stack is.
+    pub fn io_stack_size(mut self, bytes: usize) -> Self {
+        self.io_stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts I/O threads in a way of your own.
+    ///
+    /// `spawner` is called on the thread that needs the worker, which may be an event
+    /// loop: it must not block. It makes a new thread call [`ThreadTask::run`], or
+    /// answers an error and drops the task: the pool then goes on with the threads it
+    /// has and tries again after a pause, and with none it fails the waiting jobs with
+    /// [`NoThreads`](crate::OffloadError::NoThreads).
+    pub fn io_spawner(
+        mut self,
+        spawner: impl Fn(ThreadTask) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.io_spawner = Some(Arc::new(spawner));
+        self
+    }
+
+    /// Runs I/O jobs on `backend` instead of threads of the crate's own. Excludes the
+    /// other `io_` settings.
+    pub fn io_backend(mut self, backend: impl Backend) -> Self {
+        self.io_backend = Some(Box::new(backend));
+        self
+    }
+
+    /// Threads of the CPU pool: 1 to 1024. All are started with the first CPU job.
+    pub fn cpu_threads(mut self, threads: usize) -> Self {
+        self.cpu_threads = Some(threads);
+        self
+    }
+
+    /// Runs CPU jobs on `backend`, for example on a rayon pool of your own
+    /// ([`backend::Rayon`](crate::backend::Rayon)). Excludes `cpu_threads`.
+    pub fn cpu_backend(mut self, backend: impl Backend) -> Self {
+        self.cpu_backend = Some(Box::new(backend));
+        self
+    }
+
+    /// Jobs that may wait in each pool before [`try_spawn`](crate::Offloaded::try_spawn),
+    /// and under [`Policy::Reject`] every call, is refused: 1 to 2^30, at most
+    /// `max_pending`.
+    pub fn capacity(mut self, jobs: usize) -> Self {
+        self.capacity = Some(jobs);
+        self
+    }
+
+    /// Jobs that may wait in each pool at all: 1 to 2^30. Bounds the pool's memory.
+    pub fn max_pending(mut self, jobs: usize) -> Self {
+        self.max_pending = Some(jobs);
+        self
+    }
+
+    /// What happens to an awaited call when the queue is full.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// First part of the threads' names, without a NUL: `NAME-io-0`, `NAME-cpu-0`.
+    /// Linux shows 15 bytes of a name. The default is `offramp`.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = Some(name.into());
+        self
+    }
+
+    /// Called on each new pool thread before its first job. A panic in it ends nothing
+    /// but the hook.
+    pub fn on_thread_start(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_thread_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// Called on each pool thread after its last job. A panic in it ends nothing but
+    /// the hook.
+    pub fn on_thread_stop(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_thread_stop = Some(Arc::new(hook));
+        self
+    }
+
+    /// Validates all of it and makes the pools. No thread is started yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the setting, its value, and what is allowed.
+    pub fn build(mut self) -> Result<Offload, ConfigError> {
+        let max_pending = environment::number(
+            "max_pending",
+            self.max_pending,
+            defaults::MAX_PENDING,
+            1..=MOST_JOBS,
+        )?;
+        let capacity = environment::number(
+            "capacity",
+            self.capacity,
+            defaults::CAPACITY.min(max_pending),
+            1..=max_pending,
+        )?;
+        let policy = environment::policy(self.policy)?;
+        let name = self.thread_name.take();
+        let name = name.unwrap_or_else(|| defaults::THREAD_NAME.to_owned());
+        if name.contains('\0') {
+            return Err(ConfigError::new("thread_name", name, "text without a NUL"));
+        }
+        let io = self.io_pool(&name)?;
+        let cpu = self.cpu_pool(&name)?;
+        let turns = |kind, backend| Turns::new(Pool::new(kind, capacity, max_pending, backend));
+        Ok(Offload::new(
+            turns(Kind::Io, io),
+            turns(Kind::Cpu, cpu),
+            policy,
+        ))
+    }
+
+    fn io_pool(&mut self, name: &str) -> Result<Box<dyn Backend>, ConfigError> {
+        if let Some(backend) = self.io_backend.take() {
+            exclusive("io_min_threads", self.io_min_threads.is_some())?;
+            exclusive("io_max_threads", self.io_max_threads.is_some())?;
+            exclusive("io_keep_alive", self.io_keep_alive.is_some())?;
+            exclusive("io_stack_size", self.io_stack_size.is_some())?;
+            exclusive("io_spawner", self.io_spawner.is_some())?;
+            return Ok(backend);
+        }
+        let max = environment::number(
+            "io_max_threads",
+            self.io_max_threads,
+            defaults::IO_MAX_THREADS,
+            1..=MOST_THREADS,
+        )?;
+        let min = environment::number(
+            "io_min_threads",
+            self.io_min_threads,
+            defaults::IO_MIN_THREADS,
+            0..=max,
+        )?;
+        let keep_alive = environment::millis(
+            "io_keep_alive",
+            self.io_keep_alive,
+            defaults::IO_KEEP_ALIVE,
+            Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60),
+        )?;
+        let stack_size = environment::optional_number(
+            "io_stack_size",
+            self.io_stack_size,
+            SMALLEST_STACK..=LARGEST_STACK,
+        )?;
+        Ok(Box::new(OwnThreads::new(Settings {
+            size: Size {
+                min,
+                max,
+                keep_alive,
+            },
+            name: format!("{name}-io"),
+            stack_size,
+            on_start: self.on_thread_start.clone(),
+            on_stop: self.on_thread_stop.clone(),
+            spawner: self.io_spawner.take().unwrap_or(Arc::new(spawn_std)),
+        })))
+    }
+
+    fn cpu_pool(&mut self, name: &str) -> Result<Box<dyn Backend>, ConfigError> {
+        if let Some(backend) = self.cpu_backend.take() {
+            exclusive("cpu_threads", self.cpu_threads.is_some())?;
+            return Ok(backend);
+        }
+        let threads = environment::number(
+            "cpu_threads",
+            self.cpu_threads,
+            defaults::cpu_threads(),
+            1..=MOST_THREADS,
+        )?;
+        Ok(Box::new(OwnRayon::new(RayonSettings {
+            threads,
+            name: format!("{name}-cpu"),
+            on_start: self.on_thread_start.take(),
+            on_stop: self.on_thread_stop.take(),
+        })))
+    }
+}
+
+fn exclusive(field: &'static str, is_set: bool) -> Result<(), ConfigError> {
+    if is_set {
+        let allowed = "unset, because a backend of your own is used";
+        return Err(ConfigError::new(field, "set".to_owned(), allowed));
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let closure = |is_set: bool| is_set.then_some("<closure>");
+        f.debug_struct("Builder")
+            .field("io_min_threads", &self.io_min_threads)
+            .field("io_max_threads", &self.io_max_threads)
+            .field("io_keep_alive", &self.io_keep_alive)
+            .field("io_stack_size", &self.io_stack_size)
+            .field("io_spawner", &closure(self.io_spawner.is_some()))
+            .field("io_backend", &closure(self.io_backend.is_some()))
+            .field("cpu_threads", &self.cpu_threads)
+            .field("cpu_backend", &closure(self.cpu_backend.is_some()))
+            .field("capacity", &self.capacity)
+            .field("max_pending", &self.max_pending)
+            .field("policy", &self.policy)
+            .field("thread_name", &self.thread_name)
+            .field("on_thread_start", &closure(self.on_thread_start.is_some()))
+            .field("on_thread_stop", &closure(self.on_thread_stop.is_some()))
+            .finish()
+    }
+}
+
+/// A setting with a value that is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    setting: String,
+    value: String,
+    allowed: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(
+        setting: impl Into<String>,
+        value: String,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self {
+            setting: setting.into(),
+            value,
+            allowed: allowed.into(),
+        }
+    }
+
+    pub(crate) fn out_of_range<T: fmt::Debug>(
+        setting: impl Into<String>,
+        value: String,
+        range: &RangeInclusive<T>,
+    ) -> Self {
+        let allowed = format!("from {:?} to {:?}", range.start(), range.end());
+        Self::new(setting, value, allowed)
+    }
+
+    /// The builder's method, or the variable in the environment.
+    #[must_use]
+    pub fn setting(&self) -> &str {
+        &self.setting
+    }
+
+    /// The value it has.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// What it may be.
+    #[must_use]
+    pub fn allowed(&self) -> &str {
+        &self.allowed
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`{}` is {}, but must be {}",
+            self.setting, self.value, self.allowed
+        )
+    }
+}
+
+impl Error for ConfigError {}

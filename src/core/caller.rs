@@ -1,0 +1,179 @@
+//! The caller's side of a job: what a future or a handle holds.
+
+use super::job::{self, Failure, Header};
+use super::queue::Queue;
+use super::state::{Cancel, Leave, Poll};
+use super::unwind::contain;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::task::Waker;
+
+/// The caller side of a job with output `R`. Ended by `poll` answering an output,
+/// by `abandon` or by `detach`; forgetting it leaks the job, nothing worse.
+#[must_use]
+pub(crate) struct Caller<R> {
+    job: NonNull<Header>,
+    output: PhantomData<fn() -> R>,
+}
+
+// SAFETY: the two sides agree by the state word alone. The output is handed out
+// by value, and closures and outputs are `Send`; `&Caller` only cancels and looks.
+unsafe impl<R: Send> Send for Caller<R> {}
+// SAFETY: as above.
+unsafe impl<R: Send> Sync for Caller<R> {}
+
+/// What a cancellation left to do outside of the job.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// The closure was dropped unrun. With `true` jobs are left in the queue and a
+    /// worker has to look.
+    Queued(bool),
+    /// It runs; dropped: as an orphan.
+    Running,
+    /// It had finished.
+    No,
+}
+
+impl<R> Caller<R> {
+    /// # Safety
+    ///
+    /// The caller side of `job`, whose output is `R`, is handed over.
+    pub(crate) unsafe fn new(job: NonNull<Header>) -> Self {
+        Self {
+            job,
+            output: PhantomData,
+        }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the caller side keeps the job alive.
+        unsafe { self.job.as_ref() }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.header().state.is_finished()
+    }
+
+    /// The output, or `None` after storing `waker` to be woken by the end. After
+    /// an output the caller side has ended and nothing may be called any more.
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, Failure>> {
+        let state = &self.header().state;
+        let mut found = state.poll();
+        if found == Poll::Set {
+            // SAFETY: stored, and only read.
+            if unsafe { self.header().stored_waker_wakes(waker) } {
+                return None;
+            }
+            found = state.unset_waker();
+            if found == Poll::Unset {
+                // SAFETY: the transition gave us the full slot.
+                let old = unsafe { self.header().take_waker() };
+                contain(|| drop(old));
+            }
+        }
+        if found == Poll::Unset {
+            let waker = waker.clone();
+            // SAFETY: without WAKER the slot is ours, and empty.
+            unsafe { self.header().put_waker(waker) };
+            found = state.set_waker();
+            if found != Poll::Set {
+                // SAFETY: the slot stayed ours, and is full.
+                let unused = unsafe { self.header().take_waker() };
+                contain(|| drop(unused));
+            }
+        }
+        match found {
+            Poll::Output => {
+                // SAFETY: finished: the output is ours, taken once.
+                let output = unsafe { job::take_output(self.job) };
+                self.leave();
+                Some(output)
+            }
+            Poll::Cancelled => {
+                self.leave();
+                Some(Err(Failure::Cancelled))
+            }
+            Poll::Set | Poll::Unset => None,
+        }
+    }
+
+    /// Cancels and stays: a later poll tells how it ended.
+    pub(crate) fn cancel(&self, queue: &Queue) -> Cancelled {
+        match self.header().state.cancel() {
+            Cancel::Won { waker } => {
+                // The caller of `abort` need not be the one that polls.
+                let stored = self.cancelled_waker(waker);
+                let left = self.clear(queue);
+                if let Some(waker) = stored {
+                    contain(|| waker.wake());
+                }
+                Cancelled::Queued(left)
+            }
+            Cancel::Running => Cancelled::Running,
+            Cancel::Finished => Cancelled::No,
+        }
+    }
+
+    /// The caller leaves and wants nothing any more.
+    pub(crate) fn abandon(mut self, queue: &Queue) -> Cancelled {
+        match self.header().state.abandon() {
+            Leave::Cancelled { waker } => {
+                let stored = self.cancelled_waker(waker);
+                contain(|| drop(stored));
+                let left = self.clear(queue);
+                self.leave();
+                Cancelled::Queued(left)
+            }
+            Leave::Left => Cancelled::Running,
+            Leave::Output => {
+                self.drop_output();
+                Cancelled::No
+            }
+            Leave::Shell => {
+                self.leave();
+                Cancelled::No
+            }
+        }
+    }
+
+    /// The caller leaves, the job goes on.
+    pub(crate) fn detach(mut self) {
+        match self.header().state.detach() {
+            Leave::Left => {}
+            Leave::Output => self.drop_output(),
+            Leave::Shell => self.leave(),
+            Leave::Cancelled { .. } => unreachable!("detach does not cancel"),
+        }
+    }
+
+    fn cancelled_waker(&self, stored: bool) -> Option<Waker> {
+        // SAFETY: winning the cancellation gave us the slot.
+        stored.then(|| unsafe { self.header().take_waker() })
+    }
+
+    /// After winning the cancellation: room first, then the closure, then the
+    /// shell.
+    fn clear(&self, queue: &Queue) -> bool {
+        queue.cancelled();
+        // SAFETY: the cancellation was won once, here; the slot is empty.
+        unsafe {
+            job::drop_work(self.job);
+            queue.bury(self.job)
+        }
+    }
+
+    fn drop_output(&mut self) {
+        // SAFETY: finished: the output is ours, dropped once.
+        unsafe { job::drop_output(self.job) };
+        self.leave();
+    }
+
+    /// Ends the caller side.
+    fn leave(&mut self) {
+        if self.header().state.release_caller() {
+            // SAFETY: the queue side left before us.
+            unsafe { job::free(self.job) };
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The crew: which workers exist, which of them sleep, and who wakes or starts one.
+//!
+//! The protocol, its invariants and the proof sketch are in the README beside
+//! this file; the section names in the comments refer to it. In short: push
+//! first, then decide; the one who needs a worker claims it; whoever stops
+//! looking looks once more.
+
+use super::slots::Slots;
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Parker, fence, planted};
+use crossbeam_utils::CachePadded;
+use std::time::Duration;
+
+/// What the crew needs from outside: the queue, threads and time.
+pub(crate) trait Host {
+    /// Whether a worker would find a job. Called after a fence.
+    fn has_work(&self) -> bool;
+
+    fn is_closed(&self) -> bool;
+
+    /// Takes the next job; if there is one, calls `taken(more)` (`more`: others are
+    /// left behind), then runs it. `false` if there was none.
+    fn run_next(&self, taken: impl FnOnce(bool)) -> bool;
+
+    /// Starts a thread that calls [`Crew::work`] with `slot`, or calls
+    /// [`Crew::refused`], now or later.
+    fn spawn(&self, slot: usize);
+
+    /// Completes every waiting job with `NoThreads`.
+    fn fail_all(&self);
+
+    /// More jobs than workers, and no worker can be added.
+    fn saturated(&self);
+
+    /// The time in nanoseconds, for the back-off after a refused spawn.
+    fn now(&self) -> u64;
+}
+
+/// How many workers, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    pub(crate) keep_alive: Duration,
+}
+
+/// First pause after a refused spawn; doubled by each further refusal.
+const RETRY_FIRST: u64 = 10_000_000;
+/// Longest pause after a refused spawn: one second.
+const RETRY_LAST: u64 = 1_000_000_000;
+
+pub(crate) struct Crew {
+    size: Size,
+    /// Workers claimed or started that have not yet looked into the queue since.
+    /// While one of them exists a submitter need not claim another.
+    searching: CachePadded<AtomicUsize>,
+    /// Which workers sleep. A claim is taking a bit out.
+    idle: Slots,
+    /// Which places are taken by a worker.
+    taken: Slots,
+    /// Workers that can be relied on to look into the queue again.
+    alive: CachePadded<AtomicUsize>,
+    /// Threads from reservation to their very end, hooks included.
+    present: AtomicUsize,
+    parkers: Box<[Parker]>,
+    /// When growing may be tried again, and the present pause; both nanoseconds.
+    retry_at: AtomicU64,
+    retry_pause: AtomicU64,
+    is_saturated: AtomicBool,
+}
+
+/// How a nap ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Nap {
+    /// Claimed by somebody, who counted us as searching.
+    Claimed,
+    /// Up again by our own doing, counted nowhere.
+    Own,
+    TimedOut,
+    /// Closed, and nothing is left.
+    Leave,
+}
+
+impl Crew {
+    pub(crate) fn new(size: Size) -> Self {
+        Self {
+            size,
+            searching: CachePadded::new(AtomicUsize::new(0)),
+            idle: Slots::new(size.max),
+            taken: Slots::new(size.max),
+            alive: CachePadded::new(AtomicUsize::new(0)),
+            present: AtomicUsize::new(0),
+            parkers: (0..size.max).map(|_| Parker::new()).collect(),
+            retry_at: AtomicU64::new(0),
+            retry_pause: AtomicU64::new(RETRY_FIRST),
+            is_saturated: AtomicBool::new(false),
+        }
+    }
+
+    /// README, "Demand". Called after a push, and by whoever leaves jobs behind.
+    pub(crate) fn demand(&self, host: &impl Host) {
+        if !planted("crew: no fence after push") {
+            // ORDERING: SeqCst fence, partner: the fences in `nap`, `settle` and
+            // `retire`. Either that worker sees our push or we see its state.
+            fence(Ordering::SeqCst);
+        }
+        // ORDERING: Relaxed here and below: ordered by the fence.
+        if self.searching.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+        #[cfg(offramp_loom)]
+        if planted("crew: claim by the woken") {
+            return match self.idle.lowest() {
+                Some(slot) => self.wake(slot),
+                None => self.grow(host),
+            };
+        }
+        if let Some(slot) = self.idle.take_lowest() {
+            self.wake(slot);
+        } else {
+            self.grow(host);
+        }
+    }
+
+    /// Wakes the claimed worker: counted first, woken then.
+    fn wake(&self, slot: usize) {
+        self.searching.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the worker adopted its parker before it announced itself idle,
+        // and cannot leave before it has consumed this notification.
+        unsafe { self.parkers[slot].unpark() };
+    }
+
+    /// Starts a worker if there may be one more.
+    fn grow(&self, host: &impl Host) {
+        // A refusal is remembered: with a worker alive, which will look again, the
+        // next attempt waits. With none the job's fate is decided now.
+        if self.alive.load(Ordering::Relaxed) > 0 {
+            let retry_at = self.retry_at.load(Ordering::Relaxed);
+            if retry_at != 0 && host.now() < retry_at {
+                return;
+            }
+        }
+        let Some(slot) = self.reserve() else {
+            return self.note_saturation(host);
+        };
+        self.searching.fetch_add(1, Ordering::Relaxed);
+        host.spawn(slot);
+    }
+
+    /// README, "A refused spawn". The thread for `slot` will not come; submitters
+    /// may have relied on it.
+    pub(crate) fn refused(&self, slot: usize, host: &impl Host) {
+        self.back_off(host.now());
+        self.taken.remove(slot);
+        // ORDERING: AcqRel, partner: `reserve` and `retire`: the last one to leave
+        // sees the jobs that were pushed for the others.
+        let alone = self.alive.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.searching.fetch_sub(1, Ordering::Relaxed);
+        self.present.fetch_sub(1, Ordering::AcqRel);
+        if planted("crew: no look after a refusal") {
+            return;
+        }
+        // ORDERING: SeqCst fence, partner: the fence in `demand`.
+        fence(Ordering::SeqCst);
+        if !host.has_work() {
+            return;
+        }
+        if alone {
+            host.fail_all();
+        } else if let Some(slot) = self.idle.take_lowest() {
+            self.wake(slot);
+        }
+    }
+
+    fn back_off(&self, now: u64) {
+        let pause = self.retry_pause.load(Ordering::Relaxed);
+        self.retry_at.store(now + pause, Ordering::Relaxed);
+        self.retry_pause
+            .store((pause * 2).min(RETRY_LAST), Ordering::Relaxed);
+    }
+
+    fn note_saturation(&self, host: &impl Host) {
+        if !self.is_saturated.load(Ordering::Relaxed)
+            && !self.is_saturated.swap(true, Ordering::Relaxed)
+        {
+            host.saturated();
+        }
+    }
+
+    /// A place for one more worker, counted as alive and present.
+    fn reserve(&self) -> Option<usize> {
+        let max = self.size.max;
+        // ORDERING: AcqRel, partner: `retire` and `grow`: see there.
+        self.alive
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |alive| {
+                (alive < max).then_some(alive + 1)
+            })
+            .ok()?;
+        self.present.fetch_add(1, Ordering::Relaxed);
+        // A worker that leaves frees its place before it lowers `alive`.
+        let slot = self.taken.add_lowest(max);
+        Some(slot.expect("a place for each worker alive"))
+    }
+
+    /// A worker's life: called on a thread that `Host::spawn` started.
+    pub(crate) fn work(&self, mut slot: usize, host: &impl Host) {
+        // SAFETY: the place is ours alone; its former worker left after consuming
+        // the last notification, and nobody claims it before we announce idleness.
+        unsafe { self.parkers[slot].adopt() };
+        if self.retry_at.load(Ordering::Relaxed) != 0 {
+            self.retry_at.store(0, Ordering::Relaxed);
+            self.retry_pause.store(RETRY_FIRST, Ordering::Relaxed);
+        }
+        let mut searching = true;
+        loop {
+            let ran = host.run_next(|more| {
+                if std::mem::take(&mut searching) {
+                    self.settle(host);
+                } else if more && !planted("crew: jobs left behind") {
+                    self.demand(host);
+                }
+            });
+            if ran {
+                continue;
+            }
+            if std::mem::take(&mut searching) {
+                self.searching.fetch_sub(1, Ordering::Relaxed);
+            }
+            match self.nap(slot, host) {
+                Nap::Claimed => searching = true,
+                Nap::Own => {}
+                Nap::Leave => {
+                    self.taken.remove(slot);
+                    self.alive.fetch_sub(1, Ordering::AcqRel);
+                    return;
+                }
+                Nap::TimedOut => match self.retire(slot, host) {
+                    None => return,
+                    Some(again) => slot = again,
+                },
+            }
+        }
+    }
+
+    /// A searching worker has found a job. Submitters relied on it until now, and
+    /// their jobs may have come after its look: it looks once more.
+    fn settle(&self, host: &impl Host) {
+        self.searching.fetch_sub(1, Ordering::Relaxed);
+        if planted("crew: no look after searching") {
+            return;
+        }
+        // ORDERING: SeqCst fence, partner: the fence in `demand`.
+        fence(Ordering::SeqCst);
+        if host.has_work() {
+            self.demand(host);
+        }
+    }
+
+    /// README, "Idle". Announces idleness, looks once more, sleeps.
+    fn nap(&self, slot: usize, host: &impl Host) -> Nap {
+        let parker = &self.parkers[slot];
+        self.idle.put(slot);
+        if self.is_saturated.load(Ordering::Relaxed) {
+            self.is_saturated.store(false, Ordering::Relaxed);
+        }
+        // ORDERING: SeqCst fence, partner: the fences in `demand` and `close`.
+        fence(Ordering::SeqCst);
+        let work = host.has_work() && !planted("crew: no look before sleeping");
+        if !work && !host.is_closed() {
+            let keep = self.alive.load(Ordering::Relaxed) <= self.size.min;
+            let timeout = (!keep).then_some(self.size.keep_alive);
+            if parker.park(timeout) {
+                if planted("crew: claim by the woken") {
+                    let _ = self.idle.take(slot);
+                }
+                return Nap::Claimed;
+            }
+        }
+        if !self.idle.take(slot) && !planted("crew: time-out beats claim") {
+            // Claimed meanwhile: the notification is on its way, and ours to
+            // consume before the parker is used again.
+            let notified = parker.park(None);
+            debug_assert!(notified);
+            return Nap::Claimed;
+        }
+        if work {
+            Nap::Own
+        } else if host.is_closed() {
+            Nap::Leave
+        } else {
+            Nap::TimedOut
+        }
+    }
+
+    /// README, "Leaving". `Some`: stays, in this place.
+    fn retire(&self, slot: usize, host: &impl Host) -> Option<usize> {
+        self.taken.remove(slot);
+        let min = self.size.min;
+        // ORDERING: AcqRel, partner: `reserve` and `grow`.
+        let left = self
+            .alive
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |alive| {
+                (alive > min).then(|| alive - 1)
+            });
+        if left.is_err() {
+            return Some(self.reoccupy());
+        }
+        // ORDERING: SeqCst fence, partner: the fence in `demand`. Either a submitter
+        // sees that we are gone and starts a worker, or we see its job.
+        fence(Ordering::SeqCst);
+        if !host.has_work() || planted("crew: no last look") {
+            return None;
+        }
+        // Not `demand`: it might start a thread, and we are one.
+        let slot = self.reserve()?;
+        self.present.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: as in `work`.
+        unsafe { self.parkers[slot].adopt() };
+        Some(slot)
+    }
+
+    /// A place again for a worker that is still counted alive.
+    fn reoccupy(&self) -> usize {
+        let slot = self.taken.add_lowest(self.size.max);
+        let slot = slot.expect("a place for each worker alive");
+        // SAFETY: as in `work`.
+        unsafe { self.parkers[slot].adopt() };
+        slot
+    }
+
+    /// Sends every sleeping worker to look: the queue has been closed. Those that
+    /// find nothing leave.
+    pub(crate) fn close(&self) {
+        // ORDERING: SeqCst fence, partner: the fence in `nap`. Either that worker
+        // sees the queue closed or we see it idle.
+        fence(Ordering::SeqCst);
+        while let Some(slot) = self.idle.take_lowest() {
+            self.wake(slot);
+        }
+    }
+
+    /// A thread's last act. `true`: no thread is left.
+    pub(crate) fn gone(&self) -> bool {
+        // ORDERING: AcqRel, partner: each other: the last one sees all the others did.
+        self.present.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Threads that exist or are being started.
+    pub(crate) fn threads(&self) -> usize {
+        // ORDERING: Acquire, partner: `gone`.
+        self.present.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.idle.count()
+    }
+
+    #[cfg(all(test, offramp_loom))]
+    pub(crate) fn expire(&self, slot: usize) {
+        self.parkers[slot].expire();
+    }
+
+    #[cfg(all(test, offramp_loom))]
+    pub(crate) fn searching(&self) -> usize {
+        self.searching.load(Ordering::Relaxed)
+    }
+}

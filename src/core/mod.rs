@@ -1,0 +1,20 @@
+//! The core: jobs, the queue they wait in, and the crew that runs them.
+//!
+//! It knows no clock, no OS thread, no rayon and no runtime, so that loom can
+//! check all of it; README.md beside this file is the protocol with its proof
+//! sketch.
+
+pub(crate) mod caller;
+pub(crate) mod crew;
+mod inbox;
+pub(crate) mod job;
+mod lanes;
+pub(crate) mod queue;
+pub(crate) mod residents;
+pub(crate) mod running;
+mod slots;
+mod state;
+pub(crate) mod unwind;
+
+#[cfg(all(test, offramp_loom))]
+mod models;

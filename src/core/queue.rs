@@ -1,0 +1,259 @@
+//! The queue: admission, inbox, lanes and graveyard behind one interface.
+//!
+//! Submitters `admit` and `push`, workers call `next`, cancellers `bury`. See
+//! the README beside this file for the protocol.
+
+use super::inbox::{Inbox, Sealed};
+use super::job::{Failure, Header};
+use super::lanes::Lanes;
+use super::running::Running;
+use super::state::Claim;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, fence, planted};
+use crossbeam_utils::CachePadded;
+use std::ptr::{self, NonNull};
+
+/// Jobs that one cancelled call moves on from the inbox at most (two steps each):
+/// more than the one it added, few enough not to hold up an event loop.
+const STEPS_PER_BURIAL: usize = 32;
+
+pub(crate) struct Queue {
+    /// Jobs admitted and not yet started, cancelled or failed.
+    pending: CachePadded<AtomicUsize>,
+    inbox: CachePadded<Inbox>,
+    lanes: CachePadded<Mutex<Lanes>>,
+    /// Whether the lanes, or what is on its way to them, hold jobs. Written under
+    /// the lock, read without it.
+    left: CachePadded<AtomicBool>,
+    /// Shells of cancelled jobs, to be unlinked; a push-only stack like the inbox.
+    graveyard: AtomicPtr<Header>,
+}
+
+/// The right to push one job.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Permit(());
+
+/// A job taken from the queue.
+#[must_use]
+pub(crate) struct Taken {
+    pub(crate) job: Running,
+    /// Jobs are left behind: whoever took this one sees to it that another
+    /// worker looks.
+    pub(crate) more: bool,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        Self {
+            pending: CachePadded::new(AtomicUsize::new(0)),
+            inbox: CachePadded::new(Inbox::new()),
+            lanes: CachePadded::new(Mutex::new(Lanes::new())),
+            left: CachePadded::new(AtomicBool::new(false)),
+            graveyard: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Takes up room for one job, unless `limit` jobs are pending.
+    pub(crate) fn admit(&self, limit: usize) -> Option<Permit> {
+        if planted("queue: admit in two steps") {
+            if self.pending.load(Ordering::Relaxed) >= limit {
+                return None;
+            }
+            self.pending.fetch_add(1, Ordering::Relaxed);
+            return Some(Permit(()));
+        }
+        // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
+        let mut pending = self.pending.load(Ordering::Relaxed);
+        loop {
+            if pending >= limit {
+                return None;
+            }
+            match self.pending.compare_exchange_weak(
+                pending,
+                pending + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(Permit(())),
+                Err(seen) => pending = seen,
+            }
+        }
+    }
+
+    /// Gives up room: the job was started, cancelled, failed, or never pushed.
+    fn leave(&self) {
+        let before = self.pending.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0);
+    }
+
+    pub(crate) fn cancel_permit(&self, permit: Permit) {
+        let Permit(()) = permit;
+        self.leave();
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Hands a job over. The caller makes sure afterwards that a worker looks
+    /// (`Crew::demand`).
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the queue side of `job`; on `Err` it still does.
+    pub(crate) unsafe fn push(&self, permit: Permit, job: NonNull<Header>) -> Result<(), Sealed> {
+        // SAFETY: by contract.
+        let pushed = unsafe { self.inbox.push(job) };
+        if pushed.is_err() {
+            self.cancel_permit(permit);
+        }
+        pushed
+    }
+
+    /// Takes the next job in turn.
+    pub(crate) fn next(&self) -> Option<Taken> {
+        let mut lanes = self.lanes.lock();
+        self.empty_graveyard(&mut lanes);
+        lanes.drain(&self.inbox, usize::MAX);
+        let job = loop {
+            let Some(job) = lanes.pop() else { break None };
+            // SAFETY: linked until a moment ago, so the queue side is alive; a
+            // shell stays so until its burial, which needs the lock.
+            match unsafe { job.as_ref().state.claim() } {
+                // SAFETY: the claim gave us the payload.
+                Claim::Run => break Some(unsafe { Running::new(job) }),
+                Claim::Cancelled => {}
+            }
+        };
+        let more = !lanes.is_empty();
+        self.set_left(more);
+        drop(lanes);
+        self.look_at_graveyard_again();
+        let job = job?;
+        self.leave();
+        Some(Taken { job, more })
+    }
+
+    /// Whether a worker would find something. Callers fence first.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.inbox.is_empty() || self.left.load(Ordering::Relaxed)
+    }
+
+    /// Fails every job that waits.
+    pub(crate) fn fail_all(&self, mut failure: impl FnMut() -> Failure, mut failed: impl FnMut()) {
+        while let Some(Taken { job, .. }) = self.next() {
+            failed();
+            job.fail(failure());
+        }
+    }
+
+    /// Refuses later pushes; what was pushed before waits to be run.
+    pub(crate) fn close(&self) {
+        let mut lanes = self.lanes.lock();
+        lanes.seal(&self.inbox);
+        self.set_left(!lanes.is_empty());
+        drop(lanes);
+        self.look_at_graveyard_again();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.is_sealed()
+    }
+
+    /// A queued job was cancelled: its room is free from here on.
+    pub(crate) fn cancelled(&self) {
+        self.leave();
+    }
+
+    /// Takes the shell of a cancelled job out of the queue: now if the lock is
+    /// free, else by its present holder. `true`: jobs are left, and whoever buried
+    /// makes sure that a worker looks.
+    ///
+    /// # Safety
+    ///
+    /// The caller cancelled `shell` while it was queued, has emptied its waker
+    /// slot, and calls this once.
+    #[must_use]
+    pub(crate) unsafe fn bury(&self, shell: NonNull<Header>) -> bool {
+        let mut top = self.graveyard.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: by contract the slot is ours and empty.
+            unsafe { shell.as_ref().put_grave(top) };
+            // ORDERING: Release, partner: the Acquire swap in `empty_graveyard`.
+            match self.graveyard.compare_exchange_weak(
+                top,
+                shell.as_ptr(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(seen) => top = seen,
+            }
+        }
+        self.purge(STEPS_PER_BURIAL)
+    }
+
+    /// After unlocking: a canceller that found the lock taken left its shell to
+    /// the lock's holder.
+    fn look_at_graveyard_again(&self) {
+        if planted("queue: no look after unlocking") {
+            return;
+        }
+        // ORDERING: SeqCst fence, partner: the fence in `purge`. Either the
+        // canceller finds the lock free or we find its shell.
+        fence(Ordering::SeqCst);
+        if !self.graveyard.load(Ordering::Relaxed).is_null() {
+            // No steps: what is not drained is in nobody's hands.
+            let _ = self.purge(0);
+        }
+    }
+
+    fn purge(&self, steps: usize) -> bool {
+        let mut left = false;
+        loop {
+            // ORDERING: SeqCst fence, partner: `look_at_graveyard_again`.
+            fence(Ordering::SeqCst);
+            if self.graveyard.load(Ordering::Relaxed).is_null() {
+                return left;
+            }
+            let Some(mut lanes) = self.lanes.try_lock() else {
+                return left;
+            };
+            self.empty_graveyard(&mut lanes);
+            lanes.drain(&self.inbox, steps);
+            left = !lanes.is_empty();
+            self.set_left(left);
+        }
+    }
+
+    fn empty_graveyard(&self, lanes: &mut Lanes) {
+        if self.graveyard.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        // ORDERING: Acquire, partner: the Release in `bury`.
+        let mut shell = self.graveyard.swap(ptr::null_mut(), Ordering::Acquire);
+        while !shell.is_null() {
+            // SAFETY: out of the graveyard, once; alive until buried.
+            unsafe {
+                let next = (*shell).grave();
+                lanes.bury(shell);
+                shell = next;
+            }
+        }
+    }
+
+    fn set_left(&self, left: bool) {
+        // ORDERING: Relaxed: under the lock; readers fence first.
+        if self.left.load(Ordering::Relaxed) != left {
+            self.left.store(left, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Nobody pushes or takes any more, but jobs may be left whose backend
+        // never came: their callers still get an answer.
+        self.fail_all(|| Failure::ShutDown, || {});
+    }
+}

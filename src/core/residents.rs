@@ -1,0 +1,163 @@
+//! Residents: CPU workers that run roots at the bottom of their stacks only.
+//!
+//! A rayon worker that waits in `join` runs whatever it finds in rayon's queues. A
+//! root that got there could start on the stack of another root, which may hold a
+//! lock that it wants. So roots never enter rayon's queues: each worker of the pool
+//! runs [`Residents::reside`] below everything else, takes roots from our queue and
+//! runs them there. With none left it waits *inside rayon*, by `install` on a bell
+//! pool of one thread, so that it serves pieces of running roots meanwhile.
+//!
+//! The bell thread runs the waits of the parked residents one after the other. A
+//! submission rings it, and each wait that ends releases one resident. See README,
+//! "Residents".
+
+use crate::sync::{AtomicBool, Mutex, Ordering, Parker, fence, planted};
+use std::time::Duration;
+
+/// What the residents need from outside.
+pub(crate) trait Roots {
+    /// Whether a resident would find a root. Called after a fence.
+    fn has_work(&self) -> bool;
+
+    /// How many roots wait.
+    fn waiting(&self) -> usize;
+
+    fn is_closed(&self) -> bool;
+
+    /// Takes the next root and runs it here; `false` if there was none.
+    fn run_next(&self) -> bool;
+}
+
+/// How long a released resident may take to arrive before it is presumed busy with a
+/// long piece of some root and the next one is released.
+const ARRIVAL: Duration = Duration::from_micros(100);
+
+pub(crate) struct Residents {
+    /// The bell thread sleeps, or is about to.
+    bell_waits: AtomicBool,
+    bell: Parker,
+    release: Mutex<Release>,
+}
+
+/// Who is on the way from the bell to the queue. Only the bell thread and arriving
+/// residents take this lock, never a submitter.
+struct Release {
+    /// Residents released in this epoch that have not arrived yet.
+    on_the_way: usize,
+    /// Counts the times that those on the way were given up on.
+    epoch: u64,
+}
+
+/// A resident's leave to go and look, to be shown on arrival.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Released {
+    epoch: u64,
+}
+
+impl Residents {
+    pub(crate) fn new() -> Self {
+        Self {
+            bell_waits: AtomicBool::new(false),
+            bell: Parker::new(),
+            release: Mutex::new(Release {
+                on_the_way: 0,
+                epoch: 0,
+            }),
+        }
+    }
+
+    /// After a push or a close: wakes the bell thread if it sleeps.
+    pub(crate) fn ring(&self) {
+        // ORDERING: SeqCst fence, partner: the fence in `sleep`. Either the bell
+        // thread sees our push or we see it waiting.
+        fence(Ordering::SeqCst);
+        // ORDERING: AcqRel, partner: the Release store in `sleep`: its `adopt` is
+        // visible, and one ringer wakes it.
+        if self.bell_waits.load(Ordering::Relaxed)
+            && self.bell_waits.swap(false, Ordering::AcqRel)
+        {
+            // SAFETY: the bell thread adopted its parker before it set the flag, and
+            // does not go on before it has consumed this notification.
+            unsafe { self.bell.unpark() };
+        }
+    }
+
+    /// A resident's life, at the bottom of a worker's stack. `wait` runs the given
+    /// wait on the bell thread, and serves rayon meanwhile.
+    pub(crate) fn reside(&self, roots: &impl Roots, mut wait: impl FnMut() -> Released) {
+        loop {
+            while roots.run_next() {}
+            if roots.is_closed() && !roots.has_work() {
+                return;
+            }
+            let released = wait();
+            self.arrive(released);
+        }
+    }
+
+    /// A parked resident's wait, on the bell thread.
+    pub(crate) fn wait_for_bell(&self, roots: &impl Roots) -> Released {
+        loop {
+            // ORDERING: SeqCst fence: `sleep` has announced and comes back here; see
+            // there.
+            fence(Ordering::SeqCst);
+            let (waiting, closed) = (roots.waiting(), roots.is_closed());
+            let work = roots.has_work();
+            let mut release = self.release.lock();
+            if closed || (work && waiting > release.on_the_way) {
+                release.on_the_way += 1;
+                return Released {
+                    epoch: release.epoch,
+                };
+            }
+            let awaited = work && release.on_the_way > 0 && waiting > 0;
+            drop(release);
+            if !self.sleep(roots, awaited) {
+                let mut release = self.release.lock();
+                if !planted("residents: same epoch") {
+                    release.epoch += 1;
+                }
+                release.on_the_way = 0;
+            }
+        }
+    }
+
+    /// Sleeps until rung; with `awaited` not longer than an arrival may take.
+    /// `false`: the time was up.
+    fn sleep(&self, roots: &impl Roots, awaited: bool) -> bool {
+        // SAFETY: only the bell thread sleeps here, and nobody rings before the flag.
+        unsafe { self.bell.adopt() };
+        // ORDERING: Release, partner: `ring`.
+        self.bell_waits.store(true, Ordering::Release);
+        // ORDERING: SeqCst fence, partner: the fence in `ring`.
+        fence(Ordering::SeqCst);
+        let enough = if awaited {
+            // Those on the way will see to it; new roots ring.
+            roots.waiting() > self.release.lock().on_the_way
+        } else {
+            roots.has_work() && roots.waiting() > 0
+        };
+        let stay = !(enough || roots.is_closed()) || planted("residents: no look before sleeping");
+        let rung = stay && self.bell.park(awaited.then_some(ARRIVAL));
+        // ORDERING: AcqRel, partner: `ring`: exactly one of us takes the flag.
+        if !rung && !self.bell_waits.swap(false, Ordering::AcqRel) {
+            // Rung meanwhile: the notification is on its way and ours to consume.
+            let notified = self.bell.park(None);
+            debug_assert!(notified);
+            return true;
+        }
+        rung || !stay
+    }
+
+    /// A released resident is back at its loop.
+    fn arrive(&self, released: Released) {
+        let mut release = self.release.lock();
+        if released.epoch == release.epoch || planted("residents: stale arrival counts") {
+            release.on_the_way = release
+                .on_the_way
+                .checked_sub(1)
+                .expect("an arrival without a release");
+        }
+    }
+}

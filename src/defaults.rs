@@ -1,0 +1,39 @@
+//! The default sizes, each with its reason.
+
+use std::thread;
+use std::time::Duration;
+
+/// I/O threads that stay when there is nothing to do: none. A thread costs some 50 µs
+/// to start and nothing to be without; a service that makes calls all the time keeps
+/// its threads busy, hence alive, anyway.
+pub const IO_MIN_THREADS: usize = 0;
+
+/// Most I/O threads. Blocked threads cost memory, not CPU: a stack's touched pages and
+/// some kernel memory, 20 to 50 KiB each, so 256 of them around 10 MiB. Remote services
+/// and disks seldom profit from more calls at once, and a container's limit on
+/// processes is often 1,024 or more.
+pub const IO_MAX_THREADS: usize = 256;
+
+/// How long an I/O thread beyond the minimum waits for work: long enough to bridge
+/// the gaps of request traffic, short enough to give a burst's memory back soon.
+pub const IO_KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Jobs that may wait before `try_spawn` and [`Policy::Reject`](crate::Policy::Reject)
+/// refuse: four for each of the most threads. With calls of 100 ms a job at the end of
+/// such a queue starts after half a second; who wants to know early that more makes no
+/// sense learns it here.
+pub const CAPACITY: usize = 4 * IO_MAX_THREADS;
+
+/// Jobs that may wait at all. A job costs some 100 bytes beside its closure, so the
+/// queue stays below 10 MiB; awaiting callers beyond this are better told.
+pub const MAX_PENDING: usize = 65_536;
+
+/// First part of the threads' names.
+pub const THREAD_NAME: &str = "offramp";
+
+/// Threads of the CPU pool: as many as the process may use CPUs by its affinity and,
+/// on Linux, by its cgroup's quota (rounded down, at least 1).
+#[must_use]
+pub fn cpu_threads() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}

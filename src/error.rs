@@ -1,0 +1,218 @@
+//! Typed outcomes: what a call resolves to when it has no value.
+
+use crate::builder::ConfigError;
+use crate::cancel::Stopped;
+use crate::core::unwind::{Payload, drop_payload};
+use parking_lot::Mutex;
+use std::any::Any;
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+/// Why an offloaded call has no value.
+///
+/// `Send + Sync + 'static`, so it goes into [`std::io::Error::other`], `anyhow` and
+/// `Box<dyn Error + Send + Sync>`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OffloadError {
+    /// The closure, or the destructor of something it captured, panicked.
+    Panicked(Panicked),
+    /// The call was cancelled: before it started, or at a checkpoint.
+    Cancelled,
+    /// The pool's queue is full.
+    #[non_exhaustive]
+    Overloaded {
+        /// How many jobs were waiting: `capacity` or `max_pending`.
+        limit: usize,
+    },
+    /// The pool has been shut down.
+    ShutDown,
+    /// No thread could be started and none exists: the operating system's limit
+    /// on threads or memory has been reached.
+    NoThreads,
+    /// The process-wide [`Offload`](crate::Offload) could not be set up.
+    Config(ConfigError),
+}
+
+impl fmt::Display for OffloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked(panicked) => panicked.fmt(f),
+            Self::Cancelled => f.write_str("the offloaded job was cancelled"),
+            Self::Overloaded { limit } => write!(
+                f,
+                "the pool is overloaded: {limit} jobs are waiting, which is its limit; \
+                 retry later, or raise the limit or the number of threads"
+            ),
+            Self::ShutDown => f.write_str("the pool has been shut down"),
+            Self::NoThreads => f.write_str(
+                "no pool thread could be started and none exists; \
+                 look at the process's thread and memory limits",
+            ),
+            Self::Config(error) => write!(f, "the pool is misconfigured: {error}"),
+        }
+    }
+}
+
+impl Error for OffloadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<Stopped> for OffloadError {
+    fn from(_: Stopped) -> Self {
+        Self::Cancelled
+    }
+}
+
+/// A panic caught in an offloaded closure.
+///
+/// Dropping it drops the payload; should that panic too, the panic ends there.
+pub struct Panicked {
+    // Boxed: an error that hardly ever occurs should not widen every result.
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    message: Option<Cow<'static, str>>,
+    label: Option<Cow<'static, str>>,
+    /// Never locked: it makes the payload, which need not be `Sync`, so.
+    payload: Mutex<Option<Payload>>,
+}
+
+impl Panicked {
+    pub(crate) fn new(payload: Payload, label: Option<Cow<'static, str>>) -> Self {
+        let message = if let Some(text) = payload.downcast_ref::<&'static str>() {
+            Some(Cow::Borrowed(*text))
+        } else {
+            payload
+                .downcast_ref::<String>()
+                .map(|text| Cow::Owned(text.clone()))
+        };
+        Self {
+            inner: Box::new(Inner {
+                message,
+                label,
+                payload: Mutex::new(Some(payload)),
+            }),
+        }
+    }
+
+    /// The panic's message; `None` if its payload is not a string.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.inner.message.as_deref()
+    }
+
+    /// The label of the job that panicked.
+    #[must_use]
+    pub fn label(&self) -> Option<&str> {
+        self.inner.label.as_deref()
+    }
+
+    /// What the closure panicked with.
+    #[must_use]
+    pub fn into_payload(mut self) -> Box<dyn Any + Send + 'static> {
+        let payload = self.inner.payload.get_mut().take();
+        payload.expect("only `into_payload` takes it, by value")
+    }
+
+    /// Goes on panicking here, with the original payload and without calling the
+    /// panic hook a second time.
+    ///
+    /// # Panics
+    ///
+    /// Always.
+    pub fn resume(self) -> ! {
+        std::panic::resume_unwind(self.into_payload())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(payload) = self.payload.get_mut().take() {
+            drop_payload(payload);
+        }
+    }
+}
+
+impl fmt::Debug for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Panicked")
+            .field("message", &self.message())
+            .field("label", &self.label())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the offloaded job ")?;
+        if let Some(label) = self.label() {
+            write!(f, "`{label}` ")?;
+        }
+        match self.message() {
+            Some(message) => write!(f, "panicked: {message}"),
+            None => f.write_str("panicked with a payload that is not a string"),
+        }
+    }
+}
+
+/// A call that the pool did not take, with its closure.
+///
+/// Nothing has run; call [`into_inner`](Self::into_inner) and do with the closure
+/// what fits: run it here, keep it, or drop it.
+pub struct Refused<F> {
+    closure: F,
+    reason: OffloadError,
+}
+
+impl<F> Refused<F> {
+    pub(crate) fn new(closure: F, reason: OffloadError) -> Self {
+        Self { closure, reason }
+    }
+
+    /// The closure, unrun.
+    #[must_use]
+    pub fn into_inner(self) -> F {
+        self.closure
+    }
+
+    /// Why: [`Overloaded`](OffloadError::Overloaded), [`ShutDown`](OffloadError::ShutDown)
+    /// or [`Config`](OffloadError::Config).
+    #[must_use]
+    pub fn reason(&self) -> &OffloadError {
+        &self.reason
+    }
+
+    /// The closure and the reason.
+    #[must_use]
+    pub fn into_parts(self) -> (F, OffloadError) {
+        (self.closure, self.reason)
+    }
+}
+
+impl<F> fmt::Debug for Refused<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for Refused<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the job was refused: {}", self.reason)
+    }
+}
+
+impl<F> Error for Refused<F> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.reason)
+    }
+}

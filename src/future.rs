@@ -1,0 +1,308 @@
+//! [`Offloaded`], the future of a call, and its options.
+
+use crate::cancel::Stopped;
+use crate::core::job::{Extension, Failure, Job, Work};
+use crate::error::{OffloadError, Panicked, Refused};
+use crate::handle::{Handle, Submitted};
+use crate::offload::{Offload, Policy};
+use crate::pool::Kind;
+use pin_project::pin_project;
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A call that will run on a pool: the future made by
+/// [`offload_io`](crate::offload_io) and its siblings.
+///
+/// Like every future it does nothing until it is polled: the first poll submits the
+/// closure, and the future is ready when it has run. Awaiting several of these one
+/// after the other runs them one after the other; `join!` and friends run them at
+/// the same time. To start without awaiting there is [`try_spawn`](Self::try_spawn).
+///
+/// # Outcome
+///
+/// The closure's value, or an [`OffloadError`]. What the closure did
+/// happens-before the await's return, and what the caller did before the first poll
+/// happens-before the closure.
+///
+/// # Waiting and backpressure
+///
+/// While the future is pending its job waits in turn. Under [`Policy::Wait`] it is
+/// refused ([`Overloaded`](OffloadError::Overloaded)) only where
+/// [`max_pending`](crate::Builder::max_pending) jobs wait already, under
+/// [`Policy::Reject`] where [`capacity`](crate::Builder::capacity) do.
+///
+/// # Cancellation
+///
+/// Dropping the future cancels the call. If the job still waits, its closure is
+/// dropped there and then, on the dropping thread, and its room in the queue is
+/// free. If it runs, its [`checkpoint`](crate::checkpoint)s say "stop", its result is
+/// dropped on the pool's thread, and until it returns it counts as an *orphan* in
+/// the statistics: a retry after a drop can run beside the original. If it has
+/// finished, the result is dropped here.
+///
+/// # Panics
+///
+/// A poll after the future was ready panics.
+#[must_use = "an offloaded call does nothing until it is awaited or spawned; \
+              await several at once with `join!` to run them at the same time"]
+pub struct Offloaded<F, R, Form = Plain> {
+    call: Call<R, F>,
+    pool: Kind,
+    on: Option<Offload>,
+    label: Option<Cow<'static, str>>,
+    form: PhantomData<fn() -> Form>,
+}
+
+enum Call<R, F> {
+    Fresh(F),
+    Submitted(Submitted<R>),
+    Over,
+}
+
+// Nothing in here is ever pinned: the closure is moved into its job.
+impl<F, R, Form> Unpin for Offloaded<F, R, Form> {}
+
+/// A closure without arguments: [`offload_io`](crate::offload_io).
+#[derive(Debug)]
+pub enum Plain {}
+
+/// A closure that sees its [`Job`]: [`offload_io_with`](crate::offload_io_with).
+#[derive(Debug)]
+pub enum WithJob {}
+
+mod sealed {
+    use super::{Job, Stopped};
+
+    /// The forms of closure that can be offloaded.
+    pub trait Closure<R, Form>: Send + 'static {
+        fn call(self, job: &Job) -> Result<R, Stopped>;
+    }
+}
+pub(crate) use sealed::Closure;
+
+impl<F: FnOnce() -> R + Send + 'static, R> Closure<R, Plain> for F {
+    fn call(self, _: &Job) -> Result<R, Stopped> {
+        Ok(self())
+    }
+}
+
+impl<F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static, R> Closure<R, WithJob> for F {
+    fn call(self, job: &Job) -> Result<R, Stopped> {
+        self(job)
+    }
+}
+
+/// A closure as the core's work.
+struct Body<F, R, Form> {
+    closure: F,
+    types: PhantomData<fn() -> (R, Form)>,
+}
+
+impl<F, R, Form> Work for Body<F, R, Form>
+where
+    F: Closure<R, Form>,
+    R: Send + 'static,
+    Form: 'static,
+{
+    type Output = R;
+
+    fn run(self, job: &Job) -> Result<R, Stopped> {
+        self.closure.call(job)
+    }
+}
+
+impl<F, R, Form> Offloaded<F, R, Form>
+where
+    F: Closure<R, Form>,
+    R: Send + 'static,
+    Form: 'static,
+{
+    pub(crate) fn new(pool: Kind, closure: F) -> Self {
+        Self {
+            call: Call::Fresh(closure),
+            pool,
+            on: None,
+            label: None,
+            form: PhantomData,
+        }
+    }
+
+    /// Runs on `offload` instead of the process-wide default.
+    ///
+    /// Set before the first poll; later it changes nothing.
+    pub fn on(mut self, offload: &Offload) -> Self {
+        self.on = Some(offload.clone());
+        self
+    }
+
+    /// Names the call: in [`Panicked`], and for the closure in [`Job::label`].
+    ///
+    /// Costs one more allocation for the job.
+    pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Submits the call now, without awaiting it, if fewer than
+    /// [`capacity`](crate::Builder::capacity) jobs wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] gives the closure back, unrun, with the reason.
+    ///
+    /// # Panics
+    ///
+    /// If the future was polled before.
+    pub fn try_spawn(mut self) -> Result<Handle<R>, Refused<F>> {
+        let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
+            panic!("`try_spawn` after the future was polled");
+        };
+        match self.submit(closure, None, |offload| offload.capacity()) {
+            Ok(submitted) => Ok(Handle::new(submitted)),
+            Err((closure, reason)) => Err(Refused::new(closure, reason)),
+        }
+    }
+
+    /// Runs the call and blocks this thread until it is over: for callers that are
+    /// not async.
+    ///
+    /// Never call it on an event loop, and not from inside a job of the same pool
+    /// either: there it waits for a thread while it occupies one.
+    ///
+    /// # Errors
+    ///
+    /// As for awaiting.
+    pub fn wait(self) -> Result<R, OffloadError> {
+        crate::handle::block_on(self)
+    }
+
+    /// Merges the call's failures into the closure's own error type.
+    pub fn flatten<T, E>(self) -> Flatten<Self>
+    where
+        Self: Future<Output = Result<Result<T, E>, OffloadError>>,
+        E: From<OffloadError>,
+    {
+        Flatten::new(self)
+    }
+
+    fn submit(
+        &mut self,
+        closure: F,
+        cx: Option<&mut Context<'_>>,
+        limit: impl FnOnce(&Offload) -> usize,
+    ) -> Result<Submitted<R>, (F, OffloadError)> {
+        let offload = match self.on.take() {
+            Some(offload) => offload,
+            None => match Offload::global() {
+                Ok(offload) => offload,
+                Err(error) => return Err((closure, OffloadError::Config(error))),
+            },
+        };
+        let extension = self.label.take().map(|label| Box::new(Extension { label }));
+        let body = Body {
+            closure,
+            types: PhantomData::<fn() -> (R, Form)>,
+        };
+        let waker = cx.map(|cx| cx.waker().clone());
+        let limit = limit(&offload);
+        match offload.turns(self.pool).submit(body, limit, waker, extension) {
+            Ok(caller) => Ok(Submitted::new(caller, offload, self.pool)),
+            Err((body, reason)) => Err((body.closure, reason)),
+        }
+    }
+}
+
+impl<F, R, Form> Future for Offloaded<F, R, Form>
+where
+    F: Closure<R, Form>,
+    R: Send + 'static,
+    Form: 'static,
+{
+    type Output = Result<R, OffloadError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Call::Submitted(submitted) = &mut this.call {
+            return match submitted.poll(cx.waker()) {
+                None => Poll::Pending,
+                Some(output) => {
+                    this.call = Call::Over;
+                    Poll::Ready(output)
+                }
+            };
+        }
+        let Call::Fresh(closure) = std::mem::replace(&mut this.call, Call::Over) else {
+            panic!("`Offloaded` polled after it was ready");
+        };
+        let limit = |offload: &Offload| match offload.policy() {
+            Policy::Wait => offload.max_pending(),
+            Policy::Reject => offload.capacity(),
+        };
+        match this.submit(closure, Some(cx), limit) {
+            Ok(submitted) => {
+                this.call = Call::Submitted(submitted);
+                Poll::Pending
+            }
+            // The refused closure is dropped here, as with a dropped future.
+            Err((_closure, reason)) => Poll::Ready(Err(reason)),
+        }
+    }
+}
+
+impl<F, R, Form> fmt::Debug for Offloaded<F, R, Form> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.call {
+            Call::Fresh(_) => "fresh",
+            Call::Submitted(_) => "submitted",
+            Call::Over => "over",
+        };
+        f.debug_struct("Offloaded")
+            .field("state", &state)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future made by [`Offloaded::flatten`] and [`Handle::flatten`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+#[pin_project]
+pub struct Flatten<Fut> {
+    #[pin]
+    call: Fut,
+}
+
+impl<Fut> Flatten<Fut> {
+    pub(crate) fn new(call: Fut) -> Self {
+        Self { call }
+    }
+}
+
+impl<Fut, T, E> Future for Flatten<Fut>
+where
+    Fut: Future<Output = Result<Result<T, E>, OffloadError>>,
+    E: From<OffloadError>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let output = std::task::ready!(self.project().call.poll(cx));
+        Poll::Ready(output.unwrap_or_else(|error| Err(E::from(error))))
+    }
+}
+
+/// A submitted job's output as the user sees it.
+pub(crate) fn outcome<R>(output: Result<R, Failure>) -> Result<R, OffloadError> {
+    output.map_err(|failure| match failure {
+        Failure::Panicked { payload, label } => {
+            OffloadError::Panicked(Panicked::new(payload, label))
+        }
+        Failure::Stopped | Failure::Cancelled => OffloadError::Cancelled,
+        Failure::ShutDown => OffloadError::ShutDown,
+        Failure::NoThreads => OffloadError::NoThreads,
+    })
+}

@@ -1,0 +1,184 @@
+//! [`Handle`], a call that was started without awaiting it.
+
+use crate::core::caller::Caller;
+use crate::error::OffloadError;
+use crate::future::{Flatten, outcome};
+use crate::offload::Offload;
+use crate::pool::Kind;
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+/// A submitted call, shared by [`Offloaded`](crate::Offloaded) and [`Handle`].
+/// Dropping it cancels.
+pub(crate) struct Submitted<R> {
+    /// `None` once the output is taken.
+    caller: Option<Caller<R>>,
+    offload: Offload,
+    pool: Kind,
+}
+
+impl<R> Submitted<R> {
+    pub(crate) fn new(caller: Caller<R>, offload: Offload, pool: Kind) -> Self {
+        Self {
+            caller: Some(caller),
+            offload,
+            pool,
+        }
+    }
+
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+        let caller = self.caller.as_mut();
+        let output = caller.expect("polled after it was ready").poll(waker)?;
+        // `poll` has ended the caller side: nothing is left to drop.
+        self.caller = None;
+        Some(outcome(output))
+    }
+
+    fn is_finished(&self) -> bool {
+        self.caller.as_ref().is_none_or(Caller::is_finished)
+    }
+
+    fn abort(&self) {
+        if let Some(caller) = &self.caller {
+            let turns = self.offload.turns(self.pool);
+            let cancelled = caller.cancel(&turns.pool().queue);
+            turns.cancelled(cancelled, false);
+        }
+    }
+
+    fn detach(mut self) {
+        if let Some(caller) = self.caller.take() {
+            caller.detach();
+        }
+    }
+}
+
+impl<R> Drop for Submitted<R> {
+    fn drop(&mut self) {
+        if let Some(caller) = self.caller.take() {
+            let turns = self.offload.turns(self.pool);
+            let cancelled = caller.abandon(&turns.pool().queue);
+            turns.cancelled(cancelled, true);
+        }
+    }
+}
+
+/// A call that has been submitted: made by
+/// [`try_spawn`](crate::Offloaded::try_spawn).
+///
+/// Awaiting it gives the outcome, like awaiting the call itself. Dropping it cancels,
+/// see [`Offloaded`](crate::Offloaded#cancellation); [`detach`](Self::detach) does not.
+#[must_use = "dropping a handle cancels its call; `detach` it to let it run"]
+pub struct Handle<R> {
+    submitted: Submitted<R>,
+}
+
+impl<R> Handle<R> {
+    pub(crate) fn new(submitted: Submitted<R>) -> Self {
+        Self { submitted }
+    }
+
+    /// Asks the call to end.
+    ///
+    /// A job that waits is cancelled: its closure is dropped here, and awaiting the
+    /// handle gives [`Cancelled`](OffloadError::Cancelled). A job that runs sees it at
+    /// its next checkpoint, and the handle resolves when it returns: as `Cancelled` if
+    /// it stopped at a checkpoint of a `_with` form, else with its value. On a finished
+    /// one it does nothing.
+    pub fn abort(&self) {
+        self.submitted.abort();
+    }
+
+    /// Whether awaiting would be ready at once.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.submitted.is_finished()
+    }
+
+    /// Lets the call run without anybody waiting for it. Its result, also a panic, is
+    /// dropped on the pool's thread.
+    pub fn detach(self) {
+        self.submitted.detach();
+    }
+
+    /// Blocks this thread until the call is over. See
+    /// [`Offloaded::wait`](crate::Offloaded::wait) for where not to.
+    ///
+    /// # Errors
+    ///
+    /// As for awaiting.
+    pub fn wait(self) -> Result<R, OffloadError> {
+        block_on(self)
+    }
+
+    /// Merges the call's failures into the closure's own error type.
+    pub fn flatten<T, E>(self) -> Flatten<Self>
+    where
+        Self: Future<Output = Result<Result<T, E>, OffloadError>>,
+        E: From<OffloadError>,
+    {
+        Flatten::new(self)
+    }
+}
+
+impl<R> Future for Handle<R> {
+    type Output = Result<R, OffloadError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut().submitted.poll(cx.waker()) {
+            Some(output) => Poll::Ready(output),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<R> fmt::Debug for Handle<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Polls `future` on this thread, asleep in between.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Sleeper {
+        thread: Thread,
+        woken: AtomicBool,
+    }
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.wake_by_ref();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            // ORDERING: Release, partner: the Acquire swap below.
+            if !self.woken.swap(true, Ordering::Release) {
+                self.thread.unpark();
+            }
+        }
+    }
+
+    let sleeper = Arc::new(Sleeper {
+        thread: thread::current(),
+        woken: AtomicBool::new(false),
+    });
+    let waker = Waker::from(Arc::clone(&sleeper));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        // ORDERING: Acquire, partner: the Release swap in `wake_by_ref`.
+        while !sleeper.woken.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
