@@ -7,16 +7,19 @@
 //! cargo bench --bench peers -- --help
 //! ```
 //!
-//! A run is up to three *passes*, each in a process of its own, because the pool of `blocking` is global and a
-//! process can be pinned only once:
+//! A run is several *passes*, each in a process of its own:
 //!
-//! - `same-cap`: everybody has the same number of threads. The comparison that counts.
-//! - `defaults`: the peers as they come (512 and 500 threads).
-//! - `one-cpu`: `same-cap` on one CPU, where no wake-up crosses CPUs. On virtual machines that
+//! - `same-cap`: I/O pools with the same number of threads. The comparison that counts.
+//! - `cpu-pools`: the pools for CPU work. Apart, because rayon's idle threads call `sched_yield`, and interleaving
+//!   rounds with them changes the scheduling of everybody else's (seen on one CPU: a factor of two, either way).
+//! - `defaults`: the I/O pools as they come (512 and 500 threads). Apart, because the pool of `blocking` is global.
+//! - `one-cpu`, `one-cpu-pools`: the first two on one CPU, where no wake-up crosses CPUs. On virtual machines that
 //!   crossing costs anything from 1 to 60 us and drowns the pools' own cost.
 //!
 //! Inside a pass, a *cell* is one load. Its rounds are interleaved: each round runs every implementation once, in
-//! shuffled order, and a ratio is formed inside the round, so a disturbance hits both sides of it.
+//! shuffled order, and a ratio is formed inside the round, so a disturbance hits both sides of it. The rounds of a cell
+//! are spread over the whole pass. What stays the same for a process' life (where its memory and threads lie) is not
+//! averaged over: ratios near 1 want several runs.
 
 use std::process::{Command, ExitCode};
 
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
 
 /// One pass, in this process. False: offramp is behind somewhere and `--check` was given.
 fn run_pass(pass: Pass, options: &Options) -> Result<bool, String> {
-    let pin = if pass == Pass::OneCpu {
+    let pin = if pass.is_one_cpu() {
         Some(1)
     } else {
         options.pin
@@ -104,7 +107,7 @@ fn run_all(options: &Options) -> Result<bool, String> {
     let this = std::env::current_exe().map_err(|e| format!("cannot find this executable: {e}"))?;
     let mut behind = false;
     for pass in Pass::ALL {
-        if pass == Pass::OneCpu && options.pin.is_some() {
+        if pass.is_one_cpu() && options.pin.is_some() {
             continue;
         }
         let status = Command::new(&this)

@@ -36,11 +36,7 @@ pub(crate) fn optional_number(
         Ok(value) if range.contains(&value) => Ok(Some(value)),
         Ok(_) => Err(ConfigError::out_of_range(name, text, &range)),
         Err(_) => {
-            let allowed = format!(
-                "a whole number from {} to {}",
-                range.start(),
-                range.end()
-            );
+            let allowed = format!("a whole number from {} to {}", range.start(), range.end());
             Err(ConfigError::new(name, format!("`{text}`"), allowed))
         }
     }
@@ -55,7 +51,11 @@ pub(crate) fn millis(
 ) -> Result<Duration, ConfigError> {
     if let Some(value) = explicit {
         if !range.contains(&value) {
-            return Err(ConfigError::out_of_range(field, format!("{value:?}"), &range));
+            return Err(ConfigError::out_of_range(
+                field,
+                format!("{value:?}"),
+                &range,
+            ));
         }
         return Ok(value);
     }

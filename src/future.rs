@@ -209,7 +209,10 @@ where
         };
         let waker = cx.map(|cx| cx.waker().clone());
         let limit = limit(&offload);
-        match offload.turns(self.pool).submit(body, limit, waker, extension) {
+        match offload
+            .turns(self.pool)
+            .submit(body, limit, waker, extension)
+        {
             Ok(caller) => Ok(Submitted::new(caller, offload, self.pool)),
             Err((body, reason)) => Err((body.closure, reason)),
         }

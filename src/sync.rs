@@ -7,9 +7,48 @@
 //! time-out is, for loom, an event that a model thread fires.
 
 pub(crate) use imp::{
-    AtomicBool, AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Mutex, Ordering, Parker,
-    UnsafeCell, fence,
+    AtomicBool, AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Mutex, Ordering, Parker, UnsafeCell,
+    fence,
 };
+
+/// A first look before a compare-exchange, where an old value costs one more round and
+/// nothing else. Loom looks at the newest value: it would try every old one.
+pub(crate) trait Hint {
+    type Value;
+
+    fn hint(&self) -> Self::Value;
+}
+
+macro_rules! hint {
+    ($($atomic:ty, $value:ty, $nothing:expr, [$($generic:tt)*];)*) => {$(
+        impl $($generic)* Hint for $atomic {
+            type Value = $value;
+
+            #[inline(always)]
+            fn hint(&self) -> $value {
+                #[cfg(not(offramp_loom))]
+                return self.load(Ordering::Relaxed);
+                #[cfg(offramp_loom)]
+                return self
+                    .compare_exchange($nothing, $nothing, Ordering::Relaxed, Ordering::Relaxed)
+                    .unwrap_or_else(|newest| newest);
+            }
+        }
+    )*};
+}
+
+hint! {
+    AtomicU16, u16, 0, [];
+    AtomicU64, u64, 0, [];
+    AtomicUsize, usize, 0, [];
+    AtomicPtr<T>, *mut T, std::ptr::null_mut(), [<T>];
+}
+
+/// For numbers that neither order nor decide whether a job is seen: loom need not
+/// branch on them.
+pub(crate) mod plain {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+}
 
 /// `true` in a model run that asked for this mutation by name: the line it
 /// guards is then left out, and the model of that line has to fail.
@@ -138,10 +177,10 @@ mod imp {
 #[cfg(offramp_loom)]
 mod imp {
     pub(crate) use loom::cell::UnsafeCell;
+    use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence,
     };
-    use loom::sync::MutexGuard;
     use std::time::Duration;
 
     /// loom's mutex with `parking_lot`'s signatures.
@@ -162,51 +201,50 @@ mod imp {
         }
     }
 
+    /// A word and loom's own notification: few steps, so that models stay small.
     #[derive(Debug)]
     pub(crate) struct Parker {
-        word: loom::sync::Mutex<Word>,
-        changed: loom::sync::Condvar,
+        word: AtomicUsize,
+        changed: loom::sync::Notify,
     }
 
-    #[derive(Debug, Default)]
-    struct Word {
-        notified: bool,
-        expired: bool,
-    }
+    const NOTIFIED: usize = 1;
+    const EXPIRED: usize = 2;
 
     impl Parker {
         pub(crate) fn new() -> Self {
             Self {
-                word: loom::sync::Mutex::new(Word::default()),
-                changed: loom::sync::Condvar::new(),
+                word: AtomicUsize::new(0),
+                changed: loom::sync::Notify::new(),
             }
         }
 
         pub(crate) unsafe fn adopt(&self) {}
 
         pub(crate) fn park(&self, timeout: Option<Duration>) -> bool {
-            let mut word = self.word.lock().unwrap();
             loop {
-                if std::mem::take(&mut word.notified) {
+                if self.word.fetch_and(!NOTIFIED, Ordering::AcqRel) & NOTIFIED != 0 {
                     return true;
                 }
-                if timeout.is_some() && std::mem::take(&mut word.expired) {
+                if timeout.is_some()
+                    && self.word.fetch_and(!EXPIRED, Ordering::AcqRel) & EXPIRED != 0
+                {
                     return false;
                 }
-                word = self.changed.wait(word).unwrap();
+                self.changed.wait();
             }
         }
 
         pub(crate) unsafe fn unpark(&self) {
-            self.word.lock().unwrap().notified = true;
-            self.changed.notify_one();
+            self.word.fetch_or(NOTIFIED, Ordering::AcqRel);
+            self.changed.notify();
         }
 
         /// The time-out of the present or next timed `park` comes now.
         #[cfg(test)]
         pub(crate) fn expire(&self) {
-            self.word.lock().unwrap().expired = true;
-            self.changed.notify_one();
+            self.word.fetch_or(EXPIRED, Ordering::AcqRel);
+            self.changed.notify();
         }
     }
 }

@@ -8,9 +8,10 @@ offramp beside its peers. Times in ns per job; ratios above 1 mean that offramp 
 
   --quick         fewer rounds and cells
   --check         exit with 1, naming each cell, where offramp is behind tokio with the same cap
-  --only CELL     only cells whose name contains CELL (may be repeated)
-  --impl NAME     only implementations whose name contains NAME (may be repeated)
-  --pass PASS     only this pass, in this process: same-cap, defaults or one-cpu
+  --only CELL     only this cell, or those whose names contain CELL (may be repeated)
+  --impl NAME     only this implementation, or those whose names contain NAME (may be repeated)
+  --pass PASS     only this pass, in this process: same-cap, cpu-pools,
+                  defaults, one-cpu or one-cpu-pools
   --pin N         keep the process on N of its CPUs (Linux)
   --rounds N      rounds of each cell
   --seed N        seed of the order of the implementations
@@ -20,19 +21,33 @@ offramp beside its peers. Times in ns per job; ratios above 1 mean that offramp 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pass {
     SameCap,
+    CpuPools,
     Defaults,
     OneCpu,
+    OneCpuPools,
 }
 
 impl Pass {
-    pub(crate) const ALL: [Pass; 3] = [Pass::SameCap, Pass::Defaults, Pass::OneCpu];
+    pub(crate) const ALL: [Pass; 5] = [
+        Pass::SameCap,
+        Pass::CpuPools,
+        Pass::Defaults,
+        Pass::OneCpu,
+        Pass::OneCpuPools,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Pass::SameCap => "same-cap",
+            Pass::CpuPools => "cpu-pools",
             Pass::Defaults => "defaults",
             Pass::OneCpu => "one-cpu",
+            Pass::OneCpuPools => "one-cpu-pools",
         }
+    }
+
+    pub(crate) fn is_one_cpu(self) -> bool {
+        matches!(self, Pass::OneCpu | Pass::OneCpuPools)
     }
 }
 
@@ -48,20 +63,13 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
-impl Options {
-    /// Whether `--only` lets this cell through.
-    pub(crate) fn wants_cell(&self, name: &str) -> bool {
-        admits(&self.only, name)
-    }
-
-    /// Whether `--impl` lets this implementation through.
-    pub(crate) fn wants_implementation(&self, name: &str) -> bool {
-        admits(&self.implementations, name)
-    }
-}
-
-fn admits(filters: &[String], name: &str) -> bool {
-    filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+/// Whether the filters let `name`, one of `all`, through. A filter that is a whole name means that one only.
+pub(crate) fn admits(filters: &[String], name: &str, all: &[&str]) -> bool {
+    filters.is_empty()
+        || filters.iter().any(|filter| {
+            let whole = all.contains(&filter.as_str());
+            name == filter || (!whole && name.contains(filter.as_str()))
+        })
 }
 
 #[derive(Debug)]
@@ -103,5 +111,5 @@ pub(crate) fn parse() -> Result<Action, lexopt::Error> {
 
 fn pass_named(name: &str) -> Result<Pass, String> {
     let known = Pass::ALL.into_iter().find(|pass| pass.name() == name);
-    known.ok_or_else(|| "a pass is same-cap, defaults or one-cpu".into())
+    known.ok_or_else(|| "unknown pass, see --help".into())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::args::{Options, Pass};
+use crate::args::{self, Options, Pass};
 use crate::load::{self, Sample};
 use crate::suite::Cell;
 use crate::{CPU_THREADS, IO_THREADS, RUNTIME_WORKERS};
@@ -274,6 +274,8 @@ pub(crate) fn subjects(pass: Pass, options: &Options) -> Vec<Box<dyn Subject>> {
             (OFFRAMP_IO, make_offramp_io),
             (TOKIO_CAPPED, make_tokio_capped),
             ("blocking-capped", make_blocking_capped),
+        ],
+        Pass::CpuPools | Pass::OneCpuPools => &[
             (OFFRAMP_CPU, make_offramp_cpu),
             ("rayon-oneshot", make_rayon),
         ],
@@ -284,9 +286,10 @@ pub(crate) fn subjects(pass: Pass, options: &Options) -> Vec<Box<dyn Subject>> {
             ("blocking-default", make_blocking_default),
         ],
     };
+    let names: Vec<&str> = makers.iter().map(|(name, _)| *name).collect();
     makers
         .iter()
-        .filter(|(name, _)| options.wants_implementation(name))
+        .filter(|(name, _)| args::admits(&options.implementations, name, &names))
         .map(|(name, make)| make(name))
         .collect()
 }

@@ -20,18 +20,18 @@ const REFERENCES: [&str; 3] = [OFFRAMP_IO, OFFRAMP_CPU, OFFRAMP_DEFAULT];
 
 pub(crate) fn print_pass(pass: Pass, pin: Option<usize>, busy_steps: u64) {
     let what = match pass {
-        Pass::SameCap => "every I/O pool has the same cap",
-        Pass::Defaults => {
-            "peers with their own default number of threads (tokio 512, blocking 500)"
-        }
-        Pass::OneCpu => "every I/O pool has the same cap",
+        Pass::SameCap | Pass::OneCpu => "I/O pools with the same cap",
+        Pass::CpuPools | Pass::OneCpuPools => "pools for CPU work",
+        Pass::Defaults => "I/O pools with their own number of threads (tokio 512, blocking 500)",
     };
-    let where_ = pin.map_or_else(String::new, |cpus| format!(", pinned to {cpus} CPU"));
-    println!("\n== {}: {what}{where_} ==", pass.name());
-    println!(
-        "offramp-io and capped: {IO_THREADS} threads; offramp-cpu and rayon: {CPU_THREADS} threads; \
-         a 10 us job is {busy_steps} steps"
-    );
+    let threads = match pass {
+        Pass::SameCap | Pass::OneCpu => format!("{IO_THREADS} threads each"),
+        Pass::CpuPools | Pass::OneCpuPools => format!("{CPU_THREADS} threads each"),
+        Pass::Defaults => format!("offramp-io: {IO_THREADS} threads"),
+    };
+    let pinned = pin.map_or_else(String::new, |cpus| format!(", pinned to {cpus} CPU"));
+    println!("\n== {}: {what}{pinned} ==", pass.name());
+    println!("{threads}; a 10 us job is {busy_steps} steps");
 }
 
 pub(crate) fn print_cell(result: &CellResult) {
@@ -81,9 +81,6 @@ pub(crate) fn print_cell(result: &CellResult) {
 
 /// Names each cell where offramp is behind. False: none.
 pub(crate) fn print_behind(pass: Pass, results: &[CellResult]) -> bool {
-    if pass == Pass::Defaults {
-        return false;
-    }
     let (mut behind, mut compared) = (false, 0);
     for result in results {
         let (Some(ours), Some(theirs)) =
@@ -153,7 +150,7 @@ fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
             out.push(',');
         }
         out.push(digit);

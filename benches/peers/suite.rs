@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::args::{Options, Pass};
+use crate::args::{self, Options, Pass};
 use crate::load::{self, Sample};
 use crate::pools::{self, Subject};
 use crate::stats::Shuffler;
@@ -51,6 +51,10 @@ enum When {
 /// How long the busy jobs compute.
 const BUSY: Duration = Duration::from_micros(10);
 
+/// The cells are gone through this often, each time for a share of their rounds: a disturbance, or a placement of
+/// threads, that lasts for a second must not hold for all rounds of a cell.
+const SWEEPS: usize = 5;
+
 /// Foreign load in percent up to which a pass counts as undisturbed.
 const QUIET: f64 = 8.0;
 
@@ -61,7 +65,17 @@ pub(crate) struct CellResult {
     pub(crate) samples: Vec<Vec<Sample>>,
 }
 
-/// Runs a pass and prints its tables as they come.
+impl CellResult {
+    fn new(cell: Cell, subjects: &[Box<dyn Subject>]) -> Self {
+        CellResult {
+            names: subjects.iter().map(|subject| subject.name()).collect(),
+            samples: vec![Vec::with_capacity(cell.rounds); subjects.len()],
+            cell,
+        }
+    }
+}
+
+/// Runs a pass and prints its tables.
 pub(crate) fn run(pass: Pass, pin: Option<usize>, options: &Options) -> Vec<CellResult> {
     let machine_before = machine::machine_time();
     let busy_steps = load::calibrate(BUSY);
@@ -69,15 +83,20 @@ pub(crate) fn run(pass: Pass, pin: Option<usize>, options: &Options) -> Vec<Cell
     report::print_pass(pass, pin, busy_steps);
 
     let mut shuffler = Shuffler::new(options.seed);
-    let mut results = Vec::new();
-    for cell in cells(pass, options, busy_steps) {
-        let result = run_cell(cell, &subjects, &mut shuffler);
-        report::print_cell(&result);
-        results.push(result);
+    let mut results: Vec<CellResult> = cells(pass, options, busy_steps)
+        .into_iter()
+        .map(|cell| CellResult::new(cell, &subjects))
+        .collect();
+    for sweep in 0..SWEEPS {
+        for result in &mut results {
+            run_share(result, sweep, &subjects, &mut shuffler);
+        }
     }
-    if let Some(before) = machine_before
-        && let Some(percent) = machine::foreign_load(before, machine::usage().cpu)
-    {
+    for result in &results {
+        report::print_cell(result);
+    }
+    let own = machine::usage().cpu;
+    if let Some(percent) = machine_before.and_then(|before| machine::foreign_load(before, own)) {
         let verdict = if percent < QUIET {
             ""
         } else {
@@ -90,23 +109,30 @@ pub(crate) fn run(pass: Pass, pin: Option<usize>, options: &Options) -> Vec<Cell
     results
 }
 
-fn run_cell(cell: Cell, subjects: &[Box<dyn Subject>], shuffler: &mut Shuffler) -> CellResult {
-    let mut samples = vec![Vec::with_capacity(cell.rounds); subjects.len()];
+/// One sweep's share of a cell's rounds.
+fn run_share(
+    result: &mut CellResult,
+    sweep: usize,
+    subjects: &[Box<dyn Subject>],
+    shuffler: &mut Shuffler,
+) {
+    let rounds = result.cell.rounds;
+    // The shares differ by one at most, and add up.
+    let share = rounds * (sweep + 1) / SWEEPS - rounds * sweep / SWEEPS;
+    if share == 0 {
+        return;
+    }
     // Threads get started, allocators filled, caches and predictors warmed.
     for subject in subjects {
-        subject.round(&cell);
+        subject.round(&result.cell);
     }
     let mut order: Vec<usize> = (0..subjects.len()).collect();
-    for _ in 0..cell.rounds {
+    for _ in 0..share {
         shuffler.shuffle(&mut order);
         for &index in &order {
-            samples[index].push(subjects[index].round(&cell));
+            let sample = subjects[index].round(&result.cell);
+            result.samples[index].push(sample);
         }
-    }
-    CellResult {
-        cell,
-        names: subjects.iter().map(|s| s.name()).collect(),
-        samples,
     }
 }
 
@@ -127,6 +153,7 @@ fn cells(pass: Pass, options: &Options, busy_steps: u64) -> Vec<Cell> {
         ("busy-closed-64", "64 jobs of 10 us CPU in flight", Load::Closed(64), busy, NotQuickOneCpu),
         ("busy-burst-64", "bursts of 64 jobs of 10 us CPU", Load::Burst(64), busy, NotQuickOneCpu),
     ];
+    let names = table.map(|(name, ..)| name);
     table
         .into_iter()
         .filter(|(name, .., when)| {
@@ -134,10 +161,10 @@ fn cells(pass: Pass, options: &Options, busy_steps: u64) -> Vec<Cell> {
             let now = !options.only.is_empty()
                 || match when {
                     Always => true,
-                    NotQuickOneCpu => !(options.quick && pass == Pass::OneCpu),
+                    NotQuickOneCpu => !(options.quick && pass.is_one_cpu()),
                     LongOnly => !options.quick,
                 };
-            now && options.wants_cell(name)
+            now && args::admits(&options.only, name, &names)
         })
         .map(|(name, title, load, work, _)| {
             let (window, rounds) = effort(load, options.quick);

@@ -157,8 +157,7 @@ impl OwnRayon {
         if self.is_building.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.present
-            .store(self.settings.threads, Ordering::Release);
+        self.present.store(self.settings.threads, Ordering::Release);
         match self.build(turns) {
             Ok(pool) => {
                 let set = self.pool.set(pool);

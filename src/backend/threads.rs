@@ -130,6 +130,10 @@ impl Host for Seat<'_> {
         self.turns.pool().queue.has_work()
     }
 
+    fn waiting(&self) -> usize {
+        self.turns.pool().queue.pending()
+    }
+
     fn is_closed(&self) -> bool {
         self.turns.is_closed()
     }

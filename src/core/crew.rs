@@ -6,7 +6,7 @@
 //! looking looks once more.
 
 use super::slots::Slots;
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Parker, fence, planted};
+use crate::sync::{AtomicUsize, Hint, Ordering, Parker, fence, plain, planted};
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use std::time::Duration;
 pub(crate) trait Host {
     /// Whether a worker would find a job. Called after a fence.
     fn has_work(&self) -> bool;
+
+    /// How many jobs wait, roughly.
+    fn waiting(&self) -> usize;
 
     fn is_closed(&self) -> bool;
 
@@ -48,10 +51,17 @@ const RETRY_FIRST: u64 = 10_000_000;
 /// Longest pause after a refused spawn: one second.
 const RETRY_LAST: u64 = 1_000_000_000;
 
+/// With so many workers on their way to the queue nobody wakes another: the first to
+/// find a job does. With one, jobs of some microseconds are served too slowly, because
+/// its waking takes longer than they do; with as many as there are jobs, most find
+/// nothing.
+const MOST_SEARCHING: usize = 2;
+
 pub(crate) struct Crew {
     size: Size,
     /// Workers claimed or started that have not yet looked into the queue since.
-    /// While one of them exists a submitter need not claim another.
+    /// Who sees enough of them need not claim another, because each of them looks once
+    /// more when it is counted no longer.
     searching: CachePadded<AtomicUsize>,
     /// Which workers sleep. A claim is taking a bit out.
     idle: Slots,
@@ -60,12 +70,12 @@ pub(crate) struct Crew {
     /// Workers that can be relied on to look into the queue again.
     alive: CachePadded<AtomicUsize>,
     /// Threads from reservation to their very end, hooks included.
-    present: AtomicUsize,
+    present: plain::AtomicUsize,
     parkers: Box<[Parker]>,
     /// When growing may be tried again, and the present pause; both nanoseconds.
-    retry_at: AtomicU64,
-    retry_pause: AtomicU64,
-    is_saturated: AtomicBool,
+    retry_at: plain::AtomicU64,
+    retry_pause: plain::AtomicU64,
+    is_saturated: plain::AtomicBool,
 }
 
 /// How a nap ended.
@@ -88,11 +98,11 @@ impl Crew {
             idle: Slots::new(size.max),
             taken: Slots::new(size.max),
             alive: CachePadded::new(AtomicUsize::new(0)),
-            present: AtomicUsize::new(0),
+            present: plain::AtomicUsize::new(0),
             parkers: (0..size.max).map(|_| Parker::new()).collect(),
-            retry_at: AtomicU64::new(0),
-            retry_pause: AtomicU64::new(RETRY_FIRST),
-            is_saturated: AtomicBool::new(false),
+            retry_at: plain::AtomicU64::new(0),
+            retry_pause: plain::AtomicU64::new(RETRY_FIRST),
+            is_saturated: plain::AtomicBool::new(false),
         }
     }
 
@@ -104,7 +114,8 @@ impl Crew {
             fence(Ordering::SeqCst);
         }
         // ORDERING: Relaxed here and below: ordered by the fence.
-        if self.searching.load(Ordering::Relaxed) > 0 {
+        let searching = self.searching.load(Ordering::Relaxed);
+        if searching > 0 && (searching >= MOST_SEARCHING || searching >= host.waiting()) {
             return;
         }
         #[cfg(offramp_loom)]
@@ -213,11 +224,7 @@ impl Crew {
         let mut searching = true;
         loop {
             let ran = host.run_next(|more| {
-                if std::mem::take(&mut searching) {
-                    self.settle(host);
-                } else if more && !planted("crew: jobs left behind") {
-                    self.demand(host);
-                }
+                self.taken_by(std::mem::take(&mut searching), more, host);
             });
             if ran {
                 continue;
@@ -238,6 +245,15 @@ impl Crew {
                     Some(again) => slot = again,
                 },
             }
+        }
+    }
+
+    /// A worker has taken a job, and leaves others behind (`more`) or not.
+    pub(crate) fn taken_by(&self, searching: bool, more: bool, host: &impl Host) {
+        if searching {
+            self.settle(host);
+        } else if more && !planted("crew: jobs left behind") {
+            self.demand(host);
         }
     }
 
@@ -264,9 +280,11 @@ impl Crew {
         }
         // ORDERING: SeqCst fence, partner: the fences in `demand` and `close`.
         fence(Ordering::SeqCst);
+        // In this order: a closed queue that shows no job has none.
+        let closed = host.is_closed();
         let work = host.has_work() && !planted("crew: no look before sleeping");
-        if !work && !host.is_closed() {
-            let keep = self.alive.load(Ordering::Relaxed) <= self.size.min;
+        if !work && !closed {
+            let keep = self.alive.hint() <= self.size.min;
             let timeout = (!keep).then_some(self.size.keep_alive);
             if parker.park(timeout) {
                 if planted("crew: claim by the woken") {
@@ -284,7 +302,7 @@ impl Crew {
         }
         if work {
             Nap::Own
-        } else if host.is_closed() {
+        } else if closed {
             Nap::Leave
         } else {
             Nap::TimedOut
@@ -359,8 +377,16 @@ impl Crew {
         self.parkers[slot].expire();
     }
 
+    /// After all workers have left: every count is back to nothing.
     #[cfg(all(test, offramp_loom))]
-    pub(crate) fn searching(&self) -> usize {
-        self.searching.load(Ordering::Relaxed)
+    pub(crate) fn assert_empty(&self) {
+        assert_eq!(
+            self.searching.load(Ordering::Relaxed),
+            0,
+            "claims unanswered"
+        );
+        assert_eq!(self.alive.load(Ordering::Relaxed), 0, "alive");
+        assert_eq!(self.threads(), 0, "present");
+        assert_eq!(self.idle.count() + self.taken.count(), 0, "slots");
     }
 }

@@ -6,7 +6,7 @@
 //! before it and is drained, or is refused.
 
 use super::job::Header;
-use crate::sync::{AtomicPtr, Ordering, planted};
+use crate::sync::{AtomicPtr, Hint, Ordering, planted};
 use std::ptr::{self, NonNull};
 
 pub(crate) struct Inbox {
@@ -34,7 +34,7 @@ impl Inbox {
     ///
     /// The caller owns the queue side of `job` and hands it over on success.
     pub(crate) unsafe fn push(&self, job: NonNull<Header>) -> Result<(), Sealed> {
-        let mut head = self.head.load(Ordering::Relaxed);
+        let mut head = self.head.hint();
         loop {
             if head == SEALED {
                 return Err(Sealed);
@@ -78,7 +78,11 @@ impl Inbox {
         // ORDERING: Acquire as in `drain`; Release: a refused push sees what the
         // closer did before.
         let head = self.head.swap(SEALED, Ordering::AcqRel);
-        if head == SEALED { ptr::null_mut() } else { head }
+        if head == SEALED {
+            ptr::null_mut()
+        } else {
+            head
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -316,7 +316,9 @@ impl Header {
     pub(crate) unsafe fn take_waker(&self) -> Waker {
         // SAFETY: by contract. A read, because the caller side may compare the
         // stored waker with its own at the same time.
-        let waker = self.slot.with(|slot| unsafe { ptr::read(&raw const (*slot).waker) });
+        let waker = self
+            .slot
+            .with(|slot| unsafe { ptr::read(&raw const (*slot).waker) });
         ManuallyDrop::into_inner(waker)
     }
 

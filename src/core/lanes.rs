@@ -158,7 +158,9 @@ impl Lanes {
         let job = self.newest_first;
         // SAFETY: `&mut self` is the lock; drained jobs are alive until linked.
         self.newest_first = unsafe {
-            links(job, |job| std::mem::replace(&mut job.next, self.oldest_first))
+            links(job, |job| {
+                std::mem::replace(&mut job.next, self.oldest_first)
+            })
         };
         self.oldest_first = job;
     }

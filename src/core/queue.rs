@@ -8,7 +8,7 @@ use super::job::{Failure, Header};
 use super::lanes::Lanes;
 use super::running::Running;
 use super::state::Claim;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, fence, planted};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fence, planted};
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
 
@@ -63,7 +63,7 @@ impl Queue {
             return Some(Permit(()));
         }
         // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
-        let mut pending = self.pending.load(Ordering::Relaxed);
+        let mut pending = self.pending.hint();
         loop {
             if pending >= limit {
                 return None;
@@ -91,8 +91,9 @@ impl Queue {
         self.leave();
     }
 
+    /// How many jobs wait. No decision may depend on its being exact.
     pub(crate) fn pending(&self) -> usize {
-        self.pending.load(Ordering::Relaxed)
+        self.pending.hint()
     }
 
     /// Hands a job over. The caller makes sure afterwards that a worker looks
@@ -150,6 +151,11 @@ impl Queue {
     /// Refuses later pushes; what was pushed before waits to be run.
     pub(crate) fn close(&self) {
         let mut lanes = self.lanes.lock();
+        if !planted("queue: closed and seemingly empty") {
+            // Before the seal shows: between the sealed inbox and the lanes the jobs are
+            // in our hands, and a worker that finds nothing in a closed queue leaves.
+            self.set_left(true);
+        }
         lanes.seal(&self.inbox);
         self.set_left(!lanes.is_empty());
         drop(lanes);
@@ -175,7 +181,7 @@ impl Queue {
     /// slot, and calls this once.
     #[must_use]
     pub(crate) unsafe fn bury(&self, shell: NonNull<Header>) -> bool {
-        let mut top = self.graveyard.load(Ordering::Relaxed);
+        let mut top = self.graveyard.hint();
         loop {
             // SAFETY: by contract the slot is ours and empty.
             unsafe { shell.as_ref().put_grave(top) };
@@ -240,6 +246,11 @@ impl Queue {
                 shell = next;
             }
         }
+    }
+
+    #[cfg(all(test, offramp_loom))]
+    pub(crate) fn graveyard_is_empty(&self) -> bool {
+        self.graveyard.load(Ordering::Relaxed).is_null()
     }
 
     fn set_left(&self, left: bool) {

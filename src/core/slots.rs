@@ -5,7 +5,7 @@
 //! a LIFO has, without its ABA: the same few low ones stay busy, the others
 //! sleep undisturbed until they retire.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Hint, Ordering};
 
 pub(crate) struct Slots {
     words: Box<[AtomicU64]>,
@@ -78,7 +78,7 @@ impl Slots {
     /// Puts the lowest number below `len` in that is not in yet.
     pub(crate) fn add_lowest(&self, len: usize) -> Option<usize> {
         for (index, word) in self.words.iter().enumerate() {
-            let mut seen = word.load(Ordering::Relaxed);
+            let mut seen = word.hint();
             loop {
                 let bit = seen.trailing_ones();
                 let member = index * BITS + bit as usize;

@@ -11,7 +11,7 @@
 //!      └──cancel (caller side)──▶ CANCELLED
 //! ```
 
-use crate::sync::{AtomicU16, Ordering, planted};
+use crate::sync::{AtomicU16, Hint, Ordering, planted};
 
 /// In the inbox or in a lane; the closure is in the payload.
 const QUEUED: u16 = 0;
@@ -119,13 +119,22 @@ impl State {
     /// `step` gets the present bits and answers the next ones, or `None` to leave
     /// them. The bits before the change are returned.
     fn update(&self, mut step: impl FnMut(u16) -> Option<u16>) -> u16 {
-        // ORDERING: Acquire: what the other side published with the transition
-        // seen here (closure, output, waker) is visible. Release in the exchange:
-        // publishes what this side wrote before its own transition. The partner
-        // of each is another call of this function or a `fetch_or` below.
-        let mut now = self.0.load(Ordering::Acquire);
+        // ORDERING: AcqRel exchange, Acquire where nothing changes: what the other side
+        // published with the transition seen here (closure, output, waker) is visible,
+        // and what this side wrote before its own is published. The partner of each is
+        // another call of this function or a `fetch_or` below.
+        let mut now = self.0.hint();
         loop {
-            let Some(next) = step(now) else { return now };
+            let Some(next) = step(now) else {
+                match self
+                    .0
+                    .compare_exchange(now, now, Ordering::Acquire, Ordering::Acquire)
+                {
+                    Ok(_) => return now,
+                    Err(seen) => now = seen,
+                }
+                continue;
+            };
             let release = if planted("state: relaxed") {
                 Ordering::Relaxed
             } else {
@@ -190,7 +199,7 @@ impl State {
             Some(next | QUEUE_GONE)
         });
         debug_assert!(before & QUEUE_GONE == 0);
-        before & CALLER_GONE != 0 || planted("state: free without the caller")
+        before & CALLER_GONE != 0 && !planted("state: nobody frees")
     }
 
     /// Caller side: `true` when the queue side left before and the job is to be

@@ -1,0 +1,248 @@
+//! Wake or spawn: the decision that hangs pools.
+
+use super::{Seat, await_it, check};
+use crate::core::crew::Host as _;
+use crate::core::job::Failure;
+use loom::sync::{Arc, Notify};
+use loom::thread;
+use std::sync::atomic::Ordering;
+
+/// One job waits for the other: whoever runs them one after the other hangs.
+fn rendezvous(seat: &Seat) {
+    let met = Arc::new(Notify::new());
+    let waits = seat.submit({
+        let met = Arc::clone(&met);
+        move || met.wait()
+    });
+    let comes = seat.submit(move || met.notify());
+    await_it(waits.unwrap()).unwrap();
+    await_it(comes.unwrap()).unwrap();
+}
+
+#[test]
+fn warm_rendezvous_at_cap_two() {
+    check("warm_rendezvous_at_cap_two", Some(1), || {
+        let seat = Seat::new(0, 2, 0);
+        seat.warm_up();
+        rendezvous(&seat);
+        seat.finish();
+    });
+}
+
+#[test]
+fn cold_rendezvous_at_cap_two() {
+    check("cold_rendezvous_at_cap_two", Some(1), || {
+        let seat = Seat::new(0, 2, 0);
+        rendezvous(&seat);
+        seat.finish();
+    });
+}
+
+#[test]
+fn push_against_park() {
+    check("push_against_park", Some(2), || {
+        let seat = Seat::new(1, 1, 0);
+        // While this one is answered the worker is on its way to sleep.
+        seat.run(|| ());
+        seat.run(|| ());
+        seat.finish();
+    });
+}
+
+/// One worker (here the model's main thread) has drained the inbox and not yet said
+/// so; the other one looks at the empty inbox and goes to sleep.
+#[test]
+fn jobs_in_a_workers_hands_against_park() {
+    check("jobs_in_a_workers_hands_against_park", Some(2), || {
+        let seat = Seat::new(1, 1, 0);
+        loom::stop_exploring();
+        seat.run(loom::explore);
+        let met = Arc::new(Notify::new());
+        let waits = seat.submit({
+            let met = Arc::clone(&met);
+            move || met.wait()
+        });
+        let comes = seat.submit(move || met.notify());
+        seat.run_next(|more| seat.0.crew.taken_by(false, more, &seat));
+        await_it(waits.unwrap()).unwrap();
+        await_it(comes.unwrap()).unwrap();
+        seat.finish();
+    });
+}
+
+#[test]
+fn two_submitters_against_park() {
+    check("two_submitters_against_park", Some(1), || {
+        let seat = Seat::new(1, 1, 0);
+        seat.warm_up();
+        let other = thread::spawn({
+            let seat = seat.clone();
+            move || seat.run(|| ())
+        });
+        seat.run(|| ());
+        other.join().unwrap();
+        seat.finish();
+    });
+}
+
+/// The keep-alive expires at any moment: of the sleep, of the claim, of the push.
+fn expiry(name: &str, min: usize) {
+    check(name, Some(2), move || {
+        let seat = Seat::new(min, 1, 0);
+        seat.warm_up();
+        let clock = thread::spawn({
+            let seat = seat.clone();
+            move || seat.0.crew.expire(0)
+        });
+        seat.run(|| ());
+        clock.join().unwrap();
+        seat.finish();
+    });
+}
+
+#[test]
+fn expiry_against_push_with_a_worker_that_leaves() {
+    expiry("expiry_against_push_with_a_worker_that_leaves", 0);
+}
+
+#[test]
+fn expiry_against_push_with_a_worker_that_stays() {
+    expiry("expiry_against_push_with_a_worker_that_stays", 1);
+}
+
+#[test]
+fn expiry_against_claim_for_a_job_that_is_dropped() {
+    check(
+        "expiry_against_claim_for_a_job_that_is_dropped",
+        Some(1),
+        || {
+            let seat = Seat::new(0, 1, 0);
+            seat.warm_up();
+            let clock = thread::spawn({
+                let seat = seat.clone();
+                move || seat.0.crew.expire(0)
+            });
+            let unwanted = seat.submit(|| ()).unwrap();
+            seat.abandon(unwanted);
+            clock.join().unwrap();
+            // Stuck if the worker left without answering the claim.
+            seat.run(|| ());
+            seat.finish();
+        },
+    );
+}
+
+#[test]
+fn last_look_against_two_pushes_at_cap_one() {
+    check("last_look_against_two_pushes_at_cap_one", Some(1), || {
+        let seat = Seat::new(0, 1, 0);
+        seat.warm_up();
+        let clock = thread::spawn({
+            let seat = seat.clone();
+            move || seat.0.crew.expire(0)
+        });
+        let first = seat.submit(|| ()).unwrap();
+        let second = seat.submit(|| ()).unwrap();
+        await_it(first).unwrap();
+        await_it(second).unwrap();
+        clock.join().unwrap();
+        seat.finish();
+    });
+}
+
+#[test]
+fn drop_against_claim_leaves_no_work_unseen() {
+    check("drop_against_claim_leaves_no_work_unseen", Some(2), || {
+        let seat = Seat::new(1, 1, 0);
+        seat.warm_up();
+        let unwanted = seat.submit(|| ()).unwrap();
+        let dropper = thread::spawn({
+            let seat = seat.clone();
+            move || seat.abandon(unwanted)
+        });
+        seat.run(|| ());
+        dropper.join().unwrap();
+        seat.finish();
+    });
+}
+
+#[test]
+fn a_job_submitted_by_a_job_runs() {
+    check("a_job_submitted_by_a_job_runs", Some(1), || {
+        let seat = Seat::new(0, 2, 0);
+        seat.run({
+            let seat = seat.clone();
+            move || seat.run(|| ())
+        });
+        seat.finish();
+    });
+}
+
+#[test]
+fn close_against_push_resolves() {
+    check("close_against_push_resolves", Some(2), || {
+        let seat = Seat::new(0, 1, 0);
+        let submitter = thread::spawn({
+            let seat = seat.clone();
+            move || {
+                if let Some(caller) = seat.submit(|| ()) {
+                    await_it(caller).unwrap();
+                }
+            }
+        });
+        seat.close();
+        submitter.join().unwrap();
+        seat.finish();
+    });
+}
+
+#[test]
+fn close_against_park_lets_the_worker_leave() {
+    check("close_against_park_lets_the_worker_leave", Some(3), || {
+        let seat = Seat::new(1, 1, 0);
+        seat.run(|| ());
+        seat.close();
+        // loom reports a deadlock if the worker sleeps on.
+        seat.finish();
+    });
+}
+
+#[test]
+fn a_refused_spawn_with_nobody_else_fails_every_job() {
+    check(
+        "a_refused_spawn_with_nobody_else_fails_every_job",
+        Some(3),
+        || {
+            let seat = Seat::new(0, 1, 2);
+            let submit = |seat: &Seat| {
+                let caller = seat.submit(|| ()).unwrap();
+                assert!(matches!(await_it(caller), Ok(()) | Err(Failure::NoThreads)));
+            };
+            let other = thread::spawn({
+                let seat = seat.clone();
+                move || submit(&seat)
+            });
+            submit(&seat);
+            other.join().unwrap();
+            seat.finish();
+        },
+    );
+}
+
+#[test]
+fn a_refused_spawn_beside_a_worker_keeps_the_job() {
+    check(
+        "a_refused_spawn_beside_a_worker_keeps_the_job",
+        Some(2),
+        || {
+            let seat = Seat::new(1, 2, 0);
+            seat.warm_up();
+            seat.0.refusals.store(9, Ordering::Relaxed);
+            let first = seat.submit(|| ()).unwrap();
+            let second = seat.submit(|| ()).unwrap();
+            await_it(first).unwrap();
+            await_it(second).unwrap();
+            seat.finish();
+        },
+    );
+}

@@ -1,0 +1,101 @@
+//! Every planted bug is found: each is switched on in a process of its own, which
+//! has to fail.
+
+use std::process::{Command, Stdio};
+
+/// A mutation by the name at its line, and the model that must not survive it.
+const PLANTED: &[(&str, &str)] = &[
+    ("state: relaxed", "job::run_and_await"),
+    (
+        "state: claim without compare",
+        "job::drop_against_claim_and_completion",
+    ),
+    ("state: waker published late", "job::run_and_await"),
+    (
+        "state: nobody frees",
+        "job::drop_against_claim_and_completion",
+    ),
+    (
+        "inbox: relaxed push",
+        "queue::a_push_against_close_is_drained_or_refused",
+    ),
+    (
+        "queue: admit in two steps",
+        "queue::capacity_is_never_exceeded_nor_lost",
+    ),
+    (
+        "queue: no look after unlocking",
+        "queue::no_shell_stays_behind",
+    ),
+    (
+        "crew: claim by the woken",
+        "crew::two_submitters_against_park",
+    ),
+    ("crew: no fence after push", "crew::push_against_park"),
+    (
+        "crew: no look after searching",
+        "crew::warm_rendezvous_at_cap_two",
+    ),
+    (
+        "crew: jobs left behind",
+        "crew::jobs_in_a_workers_hands_against_park",
+    ),
+    ("crew: no look before sleeping", "crew::push_against_park"),
+    (
+        "crew: time-out beats claim",
+        "crew::expiry_against_claim_for_a_job_that_is_dropped",
+    ),
+    (
+        "crew: no last look",
+        "crew::expiry_against_push_with_a_worker_that_leaves",
+    ),
+    (
+        "crew: no look after a refusal",
+        "crew::a_refused_spawn_with_nobody_else_fails_every_job",
+    ),
+    (
+        "queue: closed and seemingly empty",
+        "residents::a_root_against_stop",
+    ),
+    (
+        "residents: no look before sleeping",
+        "residents::a_root_against_a_resident_going_to_wait",
+    ),
+    (
+        "residents: root on a waiting worker",
+        "residents::a_release_that_does_not_arrive",
+    ),
+    (
+        "residents: same epoch",
+        "residents::a_release_that_does_not_arrive",
+    ),
+    (
+        "residents: no fence after push",
+        "residents::a_root_against_a_resident_going_to_wait",
+    ),
+];
+
+#[test]
+fn every_planted_bug_is_found() {
+    if std::env::var_os("OFFRAMP_PLANTED").is_some() {
+        return;
+    }
+    let mut survived = Vec::new();
+    for (bug, model) in PLANTED {
+        let binary = std::env::current_exe().expect("the path of this test binary");
+        let output = Command::new(binary)
+            .env("OFFRAMP_PLANTED", bug)
+            .args([&format!("core::models::{model}"), "--exact"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the test binary runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("running 1 test"), "no such model: {model}");
+        let red = !output.status.success();
+        println!("{} {bug:40} {model}", if red { "red  " } else { "GREEN" });
+        if !red {
+            survived.push(bug);
+        }
+    }
+    assert!(survived.is_empty(), "no model fails on {survived:?}");
+}

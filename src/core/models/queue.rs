@@ -1,0 +1,136 @@
+//! Admission, inbox, lanes and graveyard against each other.
+
+use super::{Fate, await_it, check, push, run_one};
+use crate::core::job::Failure;
+use crate::core::queue::Queue;
+use loom::sync::Arc;
+use loom::thread;
+
+#[test]
+fn capacity_is_never_exceeded_nor_lost() {
+    check("capacity_is_never_exceeded_nor_lost", Some(2), || {
+        let queue = Arc::new(Queue::new());
+        let attempt = |queue: &Queue| match push(queue, 1, || ()) {
+            Some(caller) => {
+                assert!(queue.pending() <= 1);
+                let _ = caller.abandon(queue);
+                true
+            }
+            None => false,
+        };
+        let other = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || attempt(&queue)
+        });
+        let mine = attempt(&queue);
+        let theirs = other.join().unwrap();
+        assert!(mine || theirs, "the only room was refused to both");
+        assert_eq!(queue.pending(), 0);
+        assert!(attempt(&queue), "the room is free again");
+    });
+}
+
+#[test]
+fn a_cancelled_job_leaves_room_at_once() {
+    check("a_cancelled_job_leaves_room_at_once", Some(3), || {
+        let queue = Arc::new(Queue::new());
+        let caller = push(&queue, 1, || ()).unwrap();
+        let worker = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || run_one(&queue)
+        });
+        let _ = caller.abandon(&queue);
+        // Cancelled, or claimed and so pending no more.
+        let next = push(&queue, 2, || ()).unwrap();
+        worker.join().unwrap();
+        run_one(&queue);
+        await_it(next).unwrap();
+        assert_eq!(queue.pending(), 0);
+    });
+}
+
+#[test]
+fn jobs_keep_their_order() {
+    check("jobs_keep_their_order", Some(3), || {
+        let queue = Arc::new(Queue::new());
+        let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
+        let record = |number| {
+            let order = Arc::clone(&order);
+            move || order.lock().unwrap().push(number)
+        };
+        let first = push(&queue, 9, record(1)).unwrap();
+        let dropped = push(&queue, 9, record(2)).unwrap();
+        let canceller = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                let _ = dropped.abandon(&queue);
+            }
+        });
+        let third = push(&queue, 9, record(3)).unwrap();
+        while run_one(&queue) {}
+        await_it(first).unwrap();
+        await_it(third).unwrap();
+        canceller.join().unwrap();
+        let order = order.lock().unwrap();
+        assert!(*order == [1, 2, 3] || *order == [1, 3], "{order:?}");
+    });
+}
+
+#[test]
+fn no_shell_stays_behind() {
+    check("no_shell_stays_behind", Some(3), || {
+        let queue = Arc::new(Queue::new());
+        let fates = [Fate::new(), Fate::new()];
+        let callers = fates.each_ref().map(|fate| push(&queue, 9, fate.closure()));
+        let [first, second] = callers;
+        let other = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || drop(first.unwrap().abandon(&queue))
+        });
+        let worker = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || run_one(&queue)
+        });
+        drop(second.unwrap().abandon(&queue));
+        other.join().unwrap();
+        worker.join().unwrap();
+        assert!(queue.graveyard_is_empty());
+        for fate in fates {
+            fate.runs();
+        }
+    });
+}
+
+#[test]
+fn a_push_against_close_is_drained_or_refused() {
+    check("a_push_against_close_is_drained_or_refused", None, || {
+        let queue = Arc::new(Queue::new());
+        let fate = Fate::new();
+        let submitter = thread::spawn({
+            let (queue, fate) = (Arc::clone(&queue), fate.clone());
+            move || push(&queue, 1, fate.closure())
+        });
+        queue.close();
+        let caller = submitter.join().unwrap();
+        while run_one(&queue) {}
+        match caller {
+            Some(caller) => {
+                await_it(caller).unwrap();
+                assert_eq!(fate.runs(), 1);
+            }
+            None => assert_eq!(fate.runs(), 0),
+        }
+        assert_eq!(queue.pending(), 0);
+    });
+}
+
+#[test]
+fn a_queue_dropped_with_jobs_answers_them() {
+    check("a_queue_dropped_with_jobs_answers_them", None, || {
+        let queue = Queue::new();
+        let caller = push(&queue, 1, || ()).unwrap();
+        let owner = thread::spawn(move || drop(queue));
+        assert!(matches!(await_it(caller), Err(Failure::ShutDown)));
+        owner.join().unwrap();
+    });
+}
