@@ -59,7 +59,6 @@ static GLOBAL: OnceLock<Offload> = OnceLock::new();
 
 impl Offload {
     /// Starts a configuration.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

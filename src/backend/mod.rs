@@ -8,10 +8,15 @@
 
 mod rayon;
 pub(crate) mod threads;
+mod tickets;
+#[cfg(feature = "tokio")]
+mod tokio;
 
 pub use self::rayon::Rayon;
 pub(crate) use self::rayon::{OwnRayon, Settings as RayonSettings};
 pub use self::threads::ThreadTask;
+#[cfg(feature = "tokio")]
+pub use self::tokio::Tokio;
 
 use crate::core::job::Failure;
 use crate::core::running::Running;

@@ -1,15 +1,15 @@
 //! Rayon as a backend: CPU work, with `par_iter` inside of a job on the same pool.
 
 use super::threads::{Hook, run_hook};
+use super::tickets::{Spawn, Tickets};
 use super::{Backend, Threads, Turns};
 use crate::core::residents::{Released, Residents, Roots};
 use crate::core::unwind::contain;
 use parking_lot::{Condvar, Mutex};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 
 /// A rayon pool of the user's own as the CPU backend.
 ///
@@ -17,109 +17,48 @@ use std::time::{Duration, Instant};
 /// waits in `join` may start another root on top of the one it waits in. If the first
 /// one holds a lock that the second one wants, both hang. Roots are handed over as
 /// tasks of the pool, beside its other work, and give way to it after a millisecond.
-#[derive(Debug)]
 pub struct Rayon {
-    pool: Arc<ThreadPool>,
-    /// Tasks spawned and not ended.
-    tickets: Arc<AtomicUsize>,
+    tickets: Arc<Tickets<Arc<ThreadPool>>>,
 }
-
-/// How long one task goes on taking roots.
-const TICKET: Duration = Duration::from_millis(1);
 
 impl Rayon {
     /// Runs CPU jobs on `pool`, as many at a time as it has threads.
     #[must_use]
     pub fn shared(pool: Arc<ThreadPool>) -> Self {
+        let max = pool.current_num_threads();
         Self {
-            pool,
-            tickets: Arc::new(AtomicUsize::new(0)),
+            tickets: Tickets::new(pool, max),
         }
+    }
+}
+
+impl Spawn for Arc<ThreadPool> {
+    fn spawn(&self, task: Box<dyn FnOnce() + Send>) {
+        self.spawn_fifo(task);
     }
 }
 
 impl Backend for Rayon {
     fn demand(&self, turns: &Turns) {
-        // ORDERING: SeqCst fence, partner: `is_empty` in `Ticket::end`. Either the
-        // ending ticket sees the push or we see its place free.
-        fence(Ordering::SeqCst);
-        let max = self.pool.current_num_threads();
-        if reserve(&self.tickets, max) {
-            let ticket = Ticket {
-                pool: Arc::downgrade(&self.pool),
-                tickets: Arc::clone(&self.tickets),
-                max,
-                turns: turns.clone(),
-            };
-            self.pool.spawn_fifo(move || ticket.run());
-        }
+        self.tickets.demand(turns);
     }
 
     fn close(&self, turns: &Turns) {
         if !turns.is_empty() {
-            self.demand(turns);
+            self.tickets.demand(turns);
         }
     }
 
     fn threads(&self) -> Threads {
-        Threads {
-            present: self.tickets.load(Ordering::Acquire),
-            idle: 0,
-        }
+        self.tickets.threads()
     }
 }
 
-fn reserve(tickets: &AtomicUsize, max: usize) -> bool {
-    tickets
-        .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
-            (now < max).then_some(now + 1)
-        })
-        .is_ok()
-}
-
-/// A task in the user's pool that takes roots.
-struct Ticket {
-    pool: std::sync::Weak<ThreadPool>,
-    tickets: Arc<AtomicUsize>,
-    max: usize,
-    turns: Turns,
-}
-
-impl Ticket {
-    fn run(self) {
-        let start = Instant::now();
-        loop {
-            while let Some(turn) = self.turns.next() {
-                if turn.more() {
-                    self.add();
-                }
-                turn.run();
-                if start.elapsed() >= TICKET {
-                    // To the end of the pool's queue: other work gets its turn.
-                    return rayon::spawn_fifo(move || self.run());
-                }
-            }
-            self.tickets.fetch_sub(1, Ordering::AcqRel);
-            // Announced first, looked then: `is_empty` fences.
-            if self.turns.is_empty() || !reserve(&self.tickets, self.max) {
-                return self.turns.left();
-            }
-        }
-    }
-
-    /// Another task for the roots that were left behind.
-    fn add(&self) {
-        if let Some(pool) = self.pool.upgrade()
-            && reserve(&self.tickets, self.max)
-        {
-            let ticket = Self {
-                pool: Arc::downgrade(&pool),
-                tickets: Arc::clone(&self.tickets),
-                max: self.max,
-                turns: self.turns.clone(),
-            };
-            pool.spawn_fifo(move || ticket.run());
-        }
+impl fmt::Debug for Rayon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rayon")
+            .field("pool", &self.tickets.spawner)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,111 @@
+//! Turns from somebody else's pool: a bounded number of tasks that take jobs.
+
+use super::{Threads, Turns};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::time::{Duration, Instant};
+
+/// How long one task goes on taking jobs before it queues up again, so that the pool's
+/// other work gets its turn.
+const TICKET: Duration = Duration::from_millis(1);
+
+/// Hands a task to a pool. Dropping the task means that it will never run.
+pub(super) trait Spawn: Send + Sync + 'static {
+    fn spawn(&self, task: Box<dyn FnOnce() + Send>);
+}
+
+/// At most `max` tasks at a time.
+pub(super) struct Tickets<S> {
+    pub(super) spawner: S,
+    max: usize,
+    count: AtomicUsize,
+}
+
+impl<S: Spawn> Tickets<S> {
+    pub(super) fn new(spawner: S, max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            spawner,
+            max,
+            count: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn demand(self: &Arc<Self>, turns: &Turns) {
+        // ORDERING: SeqCst fence, partner: `is_empty` in `Ticket::run`. Either the
+        // ending ticket sees the push or we see its place free.
+        fence(Ordering::SeqCst);
+        if self.reserve() {
+            self.spawn(Ticket {
+                tickets: Arc::clone(self),
+                turns: turns.clone(),
+                is_over: false,
+            });
+        }
+    }
+
+    pub(super) fn threads(&self) -> Threads {
+        Threads {
+            // ORDERING: Acquire, partner: the AcqRel of a ticket's end.
+            present: self.count.load(Ordering::Acquire),
+            idle: 0,
+        }
+    }
+
+    fn spawn(&self, ticket: Ticket<S>) {
+        self.spawner.spawn(Box::new(move || ticket.run()));
+    }
+
+    fn reserve(&self) -> bool {
+        // ORDERING: AcqRel, partner: a ticket's end.
+        self.count
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| {
+                (count < self.max).then_some(count + 1)
+            })
+            .is_ok()
+    }
+}
+
+/// One task, counted from its reservation on.
+struct Ticket<S: Spawn> {
+    tickets: Arc<Tickets<S>>,
+    turns: Turns,
+    is_over: bool,
+}
+
+impl<S: Spawn> Ticket<S> {
+    fn run(mut self) {
+        let start = Instant::now();
+        loop {
+            while let Some(turn) = self.turns.next() {
+                if turn.more() {
+                    self.tickets.demand(&self.turns);
+                }
+                turn.run();
+                if start.elapsed() >= TICKET {
+                    let tickets = Arc::clone(&self.tickets);
+                    return tickets.spawn(self);
+                }
+            }
+            self.tickets.count.fetch_sub(1, Ordering::AcqRel);
+            // Announced first, looked then: `is_empty` fences.
+            if self.turns.is_empty() || !self.tickets.reserve() {
+                self.is_over = true;
+                return self.turns.left();
+            }
+        }
+    }
+}
+
+impl<S: Spawn> Drop for Ticket<S> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        // The pool has dropped the task: others may have relied on it.
+        let last = self.tickets.count.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && !self.turns.is_empty() {
+            self.turns.fail_all();
+        }
+        self.turns.left();
+    }
+}
