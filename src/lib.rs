@@ -1,5 +1,7 @@
-//! Gets blocking and CPU-heavy work off the event loop of async Rust.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs, missing_debug_implementations)]
+// The models compile the core alone: what only the shell calls seems unused there.
+#![cfg_attr(offramp_loom, allow(dead_code))]
 #![doc(test(attr(deny(warnings))))]
 
 mod cancel;
@@ -47,6 +49,30 @@ pub use crate::{
 use pool::Kind;
 
 /// Runs a blocking call on the I/O pool.
+///
+/// For code that waits: files, sockets, sync clients, database drivers. The future is
+/// lazy; see [`Offloaded`] for outcome, backpressure, cancellation and options.
+///
+/// # Cost
+///
+/// One allocation and a hand-over to another thread: a few microseconds, tens where that
+/// thread has to be woken on another CPU. Starting a thread, on the calling one, costs
+/// some 50 µs; it happens when all existing ones are busy.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// let text = offramp::offload_io(|| std::fs::read_to_string("Cargo.toml")).await??;
+/// assert!(text.contains("offramp"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+///
+/// What is not `Send` cannot go to another thread:
+///
+/// ```compile_fail,E0277
+/// let counter = std::rc::Rc::new(1);
+/// let _ = offramp::offload_io(move || *counter);
+/// ```
 #[cfg(not(offramp_loom))]
 pub fn offload_io<F, R>(f: F) -> Offloaded<F, R>
 where
@@ -57,6 +83,23 @@ where
 }
 
 /// Runs CPU-heavy code on the CPU pool.
+///
+/// The pool is rayon's: `par_iter` and `join` inside of `f` run on it. Jobs start in the
+/// order of their submission, each at the bottom of a worker's stack, so that one which
+/// holds a lock over a parallel section cannot meet another on its own stack. See
+/// [`Offloaded`] for outcome, backpressure, cancellation and options.
+///
+/// Code that blocks belongs into [`offload_io`]: here it would hold up a CPU's worth of
+/// work.
+///
+/// ```
+/// use rayon::prelude::*;
+/// # futures::executor::block_on(async {
+/// let sum = offramp::offload_cpu(|| (1..=1_000u64).into_par_iter().sum::<u64>()).await?;
+/// assert_eq!(sum, 500_500);
+/// # Ok::<_, offramp::OffloadError>(())
+/// # }).unwrap();
+/// ```
 #[cfg(not(offramp_loom))]
 pub fn offload_cpu<F, R>(f: F) -> Offloaded<F, R>
 where
@@ -66,7 +109,24 @@ where
     Offloaded::new(Kind::Cpu, f)
 }
 
-/// Runs a blocking call on the I/O pool that sees its [`Job`].
+/// [`offload_io`] for a closure that sees its [`Job`], and can stop when it is cancelled.
+///
+/// A closure that returns [`Stopped`] resolves as [`OffloadError::Cancelled`].
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// let copied = offramp::offload_io_with(|job| {
+///     let mut copied = 0;
+///     for _part in 0..3 {
+///         job.checkpoint()?;
+///         copied += 1;
+///     }
+///     Ok(copied)
+/// });
+/// assert_eq!(copied.await?, 3);
+/// # Ok::<_, offramp::OffloadError>(())
+/// # }).unwrap();
+/// ```
 #[cfg(not(offramp_loom))]
 pub fn offload_io_with<F, R>(f: F) -> Offloaded<F, R, WithJob>
 where
@@ -76,7 +136,24 @@ where
     Offloaded::new(Kind::Io, f)
 }
 
-/// Runs CPU-heavy code on the CPU pool that sees its [`Job`].
+/// [`offload_cpu`] for a closure that sees its [`Job`], and can stop when it is cancelled.
+///
+/// `Job` is `Sync`: hand it into parallel sections. A closure that returns [`Stopped`]
+/// resolves as [`OffloadError::Cancelled`].
+///
+/// ```
+/// use rayon::prelude::*;
+/// # futures::executor::block_on(async {
+/// let sum = offramp::offload_cpu_with(|job| {
+///     (1..=1_000u64)
+///         .into_par_iter()
+///         .map(|n| job.checkpoint().map(|()| n))
+///         .sum::<Result<u64, _>>()
+/// });
+/// assert_eq!(sum.await?, 500_500);
+/// # Ok::<_, offramp::OffloadError>(())
+/// # }).unwrap();
+/// ```
 #[cfg(not(offramp_loom))]
 pub fn offload_cpu_with<F, R>(f: F) -> Offloaded<F, R, WithJob>
 where

@@ -1,0 +1,155 @@
+//! A plain call costs one allocation, counted on all threads from the submission until
+//! the output is there.
+
+mod common;
+#[path = "common/heap.rs"]
+mod heap;
+
+use common::{Wakes, alone, wait_until};
+use offramp::{Offload, offload_cpu, offload_io};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
+
+const CALLS: usize = 1_000;
+
+/// One thread for each pool, which stays.
+fn warm_pool() -> Offload {
+    let offload = Offload::builder()
+        .io_min_threads(1)
+        .io_max_threads(1)
+        .cpu_threads(1)
+        .build()
+        .unwrap();
+    // The clock, the thread-locals, the threads and rayon's queues are there by now.
+    for _ in 0..100 {
+        offload_io(|| ()).on(&offload).wait().unwrap();
+        offload_cpu(|| ()).on(&offload).wait().unwrap();
+    }
+    offload
+}
+
+/// Awaits `call` with a waker made beforehand.
+fn awaited<F: Future>(call: F, wakes: &Wakes, cx: &mut Context<'_>) -> F::Output {
+    let mut call = pin!(call);
+    loop {
+        let before = wakes.count();
+        match call.as_mut().poll(cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => wait_until("woken", || wakes.count() > before),
+        }
+    }
+}
+
+/// The least that any of several rounds of calls allocates: the threads of the test
+/// harness, or a worker that is still busy with a round before, can only add to it.
+fn allocations_of(mut calls: impl FnMut()) -> usize {
+    let round = |_| {
+        let before = heap::allocations();
+        calls();
+        heap::allocations() - before
+    };
+    (0..5).map(round).min().unwrap()
+}
+
+#[test]
+fn an_awaited_io_call_makes_one_allocation() {
+    alone("an_awaited_io_call_makes_one_allocation", || {
+        let offload = warm_pool();
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let captured = [1_u64; 8];
+        let allocations = allocations_of(|| {
+            for n in 0..CALLS as u64 {
+                let call = offload_io(move || captured[7] + n).on(&offload);
+                assert_eq!(awaited(call, &wakes, &mut cx).unwrap(), n + 1);
+            }
+        });
+        assert_eq!(allocations, CALLS);
+    });
+}
+
+#[test]
+fn a_spawned_io_call_makes_one_allocation() {
+    alone("a_spawned_io_call_makes_one_allocation", || {
+        let offload = warm_pool();
+        let captured = [1_u64; 8];
+        // Not even if it is awaited late, or by nobody.
+        let allocations = allocations_of(|| {
+            for n in 0..CALLS as u64 {
+                let call = offload_io(move || captured[7] + n).on(&offload);
+                let handle = call.try_spawn().unwrap();
+                wait_until("it has finished", || handle.is_finished());
+                if n % 2 == 0 {
+                    drop(handle);
+                } else {
+                    handle.detach();
+                }
+            }
+        });
+        assert_eq!(allocations, CALLS);
+    });
+}
+
+#[test]
+fn a_cancelled_or_refused_io_call_makes_no_more_than_one() {
+    alone(
+        "a_cancelled_or_refused_io_call_makes_no_more_than_one",
+        || {
+            let offload = Offload::builder()
+                .io_max_threads(1)
+                .capacity(1)
+                .build()
+                .unwrap();
+            let occupied = common::Occupied::io(&offload, 1);
+            let spawn = || offload_io(|| ()).on(&offload).try_spawn();
+            let cancelled = allocations_of(|| {
+                for _ in 0..CALLS {
+                    drop(spawn().unwrap());
+                }
+            });
+            assert_eq!(cancelled, CALLS);
+            let waits = spawn().unwrap();
+            // Refused before anything is made for it.
+            let refused = allocations_of(|| {
+                for _ in 0..CALLS {
+                    assert!(spawn().is_err());
+                }
+            });
+            assert_eq!(refused, 0);
+            occupied.release();
+            waits.wait().unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_cpu_call_makes_hardly_more_than_one_allocation() {
+    alone("a_cpu_call_makes_hardly_more_than_one_allocation", || {
+        let offload = warm_pool();
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let awaiting = allocations_of(|| {
+            for n in 0..CALLS as u64 {
+                let call = offload_cpu(move || n).on(&offload);
+                assert_eq!(awaited(call, &wakes, &mut cx).unwrap(), n);
+            }
+        });
+        let spawning = allocations_of(|| {
+            for _ in 0..CALLS {
+                let handle = offload_cpu(|| ()).on(&offload).try_spawn().unwrap();
+                wait_until("it has finished", || handle.is_finished());
+                drop(handle);
+            }
+        });
+        // A resident that goes to sleep does it through a queue of rayon's, which is
+        // made of blocks for some dozens of entries.
+        println!("{awaiting} and {spawning} allocations");
+        let some_blocks = CALLS + CALLS / 10;
+        assert!((CALLS..=some_blocks).contains(&awaiting), "{awaiting}");
+        assert!((CALLS..=some_blocks).contains(&spawning), "{spawning}");
+    });
+}

@@ -1,0 +1,101 @@
+//! The auto traits of every public type, checked by the compiler: losing one breaks
+//! users' code, and so does promising one by accident.
+
+use offramp::backend::{Backend, Rayon, ThreadTask, Threads, Turn, Turns, WeakTurns};
+use offramp::{AlreadyInstalled, Builder, ConfigError, Offload, Policy, Shutdown};
+use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
+use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+
+/// Whether a type has a trait. An associated constant of the type itself goes before a
+/// trait's, but is there only where its bound holds.
+macro_rules! has {
+    ($type:ty, $trait:ident) => {{
+        #[allow(dead_code)]
+        struct Probe<T: ?Sized>(PhantomData<T>);
+        #[allow(dead_code)]
+        trait Otherwise {
+            const HAS: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for Probe<T> {}
+        #[allow(dead_code)]
+        impl<T: ?Sized + $trait> Probe<T> {
+            const HAS: bool = true;
+        }
+        <Probe<$type>>::HAS
+    }};
+}
+
+macro_rules! table {
+    ($($type:ty: $send:literal $sync:literal $unpin:literal $unwind:literal $by_ref:literal,)*) => {
+        $(const _: () = {
+            assert!(has!($type, Send) == $send, concat!(stringify!($type), ": Send"));
+            assert!(has!($type, Sync) == $sync, concat!(stringify!($type), ": Sync"));
+            assert!(has!($type, Unpin) == $unpin, concat!(stringify!($type), ": Unpin"));
+            assert!(has!($type, UnwindSafe) == $unwind, concat!(stringify!($type), ": UnwindSafe"));
+            assert!(
+                has!($type, RefUnwindSafe) == $by_ref,
+                concat!(stringify!($type), ": RefUnwindSafe")
+            );
+        };)*
+    };
+}
+
+/// A closure or a value that is not `Send`, nor `Sync`.
+type Local = Rc<()>;
+/// One that is `Send`, but not `Sync`.
+type Movable = Cell<()>;
+type Future = Offloaded<fn(), ()>;
+
+#[test]
+fn every_public_type_has_the_auto_traits_of_this_table() {
+    // What holds a pool, a job or a panic's payload is not unwind safe, as the compiler
+    // finds it: the crate says neither yes nor no.
+    table! {
+        // Type                         Send  Sync  Unpin UnwindSafe RefUnwindSafe
+        Offload:                        true  true  true  false false,
+        Builder:                        true  true  true  false false,
+        Shutdown:                       true  true  true  false false,
+        Policy:                         true  true  true  true  true,
+        ConfigError:                    true  true  true  true  true,
+        AlreadyInstalled:               true  true  true  false false,
+        Stats:                          true  true  true  true  true,
+        PoolStats:                      true  true  true  true  true,
+        Histogram:                      true  true  true  true  true,
+        OffloadError:                   true  true  true  false false,
+        Panicked:                       true  true  true  false false,
+        Stopped:                        true  true  true  true  true,
+        Plain:                          true  true  true  true  true,
+        WithJob:                        true  true  true  true  true,
+        Job:                            false true  true  false false,
+        &'static Job:                   true  true  true  false false,
+
+        Refused<fn()>:                  true  true  true  false false,
+        Refused<Movable>:               true  false true  false false,
+        Refused<Local>:                 false false true  false false,
+
+        Handle<()>:                     true  true  true  false false,
+        Handle<Movable>:                true  true  true  false false,
+        Handle<Local>:                  false false true  false false,
+
+        Future:                         true  true  true  false false,
+        Offloaded<fn(), (), WithJob>:   true  true  true  false false,
+        Offloaded<Movable, ()>:         true  false true  false false,
+        Offloaded<Local, ()>:           false false true  false false,
+        Offloaded<fn(), Movable>:       true  true  true  false false,
+        Offloaded<fn(), Local>:         false false true  false false,
+        Flatten<Future>:                true  true  true  false false,
+        Flatten<Local>:                 false false true  true  true,
+
+        dyn Backend:                    true  true  false false false,
+        Rayon:                          true  true  true  false false,
+        Threads:                        true  true  true  true  true,
+        ThreadTask:                     true  false true  false false,
+        Turns:                          true  true  true  false false,
+        WeakTurns:                      true  true  true  false false,
+        Turn<'static>:                  true  false true  false false,
+    }
+}
