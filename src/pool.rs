@@ -91,13 +91,19 @@ impl Pool {
 
     /// `true` when the pool has ended; else `waker` is woken when it has.
     pub(crate) fn poll_ended(&self, waker: &Waker) -> bool {
+        if self.is_ended() {
+            return true;
+        }
+        let waker = waker.clone();
         let mut watchers = self.watchers.lock();
-        if !watchers.iter().any(|watcher| watcher.will_wake(waker)) {
-            watchers.push(waker.clone());
+        if !watchers.iter().any(|watcher| watcher.will_wake(&waker)) {
+            watchers.push(waker);
         }
         drop(watchers);
         // After registering: an end that comes later wakes us.
-        self.is_ended()
+        let ended = self.is_ended();
+        self.notify_if_ended();
+        ended
     }
 
     /// Called whenever the pool may have ended.

@@ -8,8 +8,8 @@ use crate::core::unwind::contain;
 use parking_lot::{Condvar, Mutex};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// A rayon pool of the user's own as the CPU backend.
 ///
@@ -68,8 +68,9 @@ pub(crate) struct OwnRayon {
     residents: Arc<Residents>,
     /// Threads in the resident loop, or about to enter it.
     present: Arc<AtomicUsize>,
-    is_building: AtomicBool,
-    pool: OnceLock<ThreadPool>,
+    /// Set with the first job, and for good once the pool stands.
+    is_started: AtomicBool,
+    pool: Arc<Mutex<Option<ThreadPool>>>,
 }
 
 pub(crate) struct Settings {
@@ -85,22 +86,26 @@ impl OwnRayon {
             settings: Arc::new(settings),
             residents: Arc::new(Residents::new()),
             present: Arc::new(AtomicUsize::new(0)),
-            is_building: AtomicBool::new(false),
-            pool: OnceLock::new(),
+            is_started: AtomicBool::new(false),
+            pool: Arc::default(),
         }
     }
 
     /// Builds the pool with the first job. Whoever comes second leaves its job to the
     /// residents, which look into the queue when they start.
     fn start(&self, turns: &Turns) {
-        if self.is_building.swap(true, Ordering::AcqRel) {
+        // ORDERING: AcqRel, partner: the Release store below, after a refusal.
+        if self.is_started.swap(true, Ordering::AcqRel) {
             return;
         }
         self.present.store(self.settings.threads, Ordering::Release);
         match self.build(turns) {
             Ok(pool) => {
-                let set = self.pool.set(pool);
-                debug_assert!(set.is_ok(), "`is_building` lets one through");
+                *self.pool.lock() = Some(pool);
+                // A pool closed at once: its last resident may have found nothing to end.
+                if self.present.load(Ordering::Acquire) == 0 {
+                    drop(self.pool.lock().take());
+                }
             }
             Err(error) => {
                 self.present.store(0, Ordering::Release);
@@ -113,7 +118,7 @@ impl OwnRayon {
                 });
                 // The next call tries again; the jobs of those that relied on us are
                 // seen after that store, because `is_empty` fences.
-                self.is_building.store(false, Ordering::Release);
+                self.is_started.store(false, Ordering::Release);
                 if !turns.is_empty() {
                     turns.fail_all();
                 }
@@ -128,11 +133,10 @@ impl OwnRayon {
             .num_threads(1)
             .thread_name(move |_| bell_name.clone())
             .build()?;
-        let gate = Arc::new(Gate::new());
+        let gate = Arc::new(Gate::new(self.settings.threads));
         let seat = Seat {
-            // Weak: the pool owns this handler and we own the pool.
-            turns: turns.downgrade(),
             gate: Arc::clone(&gate),
+            pool: Arc::clone(&self.pool),
             bell: Arc::new(bell),
             residents: Arc::clone(&self.residents),
             present: Arc::clone(&self.present),
@@ -146,7 +150,7 @@ impl OwnRayon {
             .build();
         // Rayon gives up a pool of which one thread failed to start; those that did
         // start must not become residents.
-        gate.open(pool.is_ok());
+        gate.open(pool.is_ok().then(|| turns.clone()));
         pool
     }
 }
@@ -154,14 +158,15 @@ impl OwnRayon {
 impl Backend for OwnRayon {
     fn demand(&self, turns: &Turns) {
         self.residents.ring();
-        if self.pool.get().is_none() {
+        // ORDERING: Relaxed: `start` looks again.
+        if !self.is_started.load(Ordering::Relaxed) {
             self.start(turns);
         }
     }
 
     fn close(&self, turns: &Turns) {
         self.residents.ring();
-        if !turns.is_empty() && self.pool.get().is_none() {
+        if !turns.is_empty() && !self.is_started.load(Ordering::Relaxed) {
             self.start(turns);
         }
     }
@@ -176,8 +181,9 @@ impl Backend for OwnRayon {
 
 /// What each worker of the pool needs to become a resident.
 struct Seat {
-    turns: super::WeakTurns,
     gate: Arc<Gate>,
+    /// To end the pool with its last resident.
+    pool: Arc<Mutex<Option<ThreadPool>>>,
     bell: Arc<ThreadPool>,
     residents: Arc<Residents>,
     present: Arc<AtomicUsize>,
@@ -187,22 +193,19 @@ struct Seat {
 impl Seat {
     /// Rayon's start handler: on the worker, below its main loop.
     fn reside(&self) {
-        if !self.gate.pass() {
+        let Some(turns) = self.gate.pass() else {
             return;
-        }
+        };
         run_hook(self.settings.on_start.as_ref());
-        let turns = self.turns.upgrade();
-        if let Some(turns) = &turns {
-            let (residents, bell) = (&self.residents, &self.bell);
-            residents.reside(turns, || -> Released {
-                bell.install(|| residents.wait_for_bell(turns))
-            });
-        }
+        let (residents, bell) = (&self.residents, &self.bell);
+        residents.reside(&turns, || -> Released {
+            bell.install(|| residents.wait_for_bell(&turns))
+        });
         run_hook(self.settings.on_stop.as_ref());
-        let last = self.present.fetch_sub(1, Ordering::AcqRel) == 1;
-        if let Some(turns) = turns
-            && last
-        {
+        // ORDERING: AcqRel, partner: each other, and the Acquire loads of `present`.
+        if self.present.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Rayon's threads end when its pool is dropped; nobody waits for them.
+            drop(self.pool.lock().take());
             turns.left();
         }
     }
@@ -234,30 +237,57 @@ impl Roots for Turns {
 
 /// Holds the workers until it is known whether all of them could be started.
 struct Gate {
-    is_complete: Mutex<Option<bool>>,
+    state: Mutex<Passing>,
     opened: Condvar,
 }
 
+enum Passing {
+    Closed {
+        workers: usize,
+    },
+    /// So many have still to pass. A strong handle, or the jobs of a pool that is dropped
+    /// at once were lost; gone with the last to pass, or the pool would own itself.
+    Open {
+        workers: usize,
+        turns: Turns,
+    },
+    /// Given up, or all have passed.
+    Over,
+}
+
 impl Gate {
-    fn new() -> Self {
+    fn new(workers: usize) -> Self {
         Self {
-            is_complete: Mutex::new(None),
+            state: Mutex::new(Passing::Closed { workers }),
             opened: Condvar::new(),
         }
     }
 
-    fn open(&self, complete: bool) {
-        *self.is_complete.lock() = Some(complete);
+    /// With `None` the workers are sent away.
+    fn open(&self, turns: Option<Turns>) {
+        let mut state = self.state.lock();
+        *state = match (&*state, turns) {
+            (&Passing::Closed { workers }, Some(turns)) => Passing::Open { workers, turns },
+            _ => Passing::Over,
+        };
         self.opened.notify_all();
     }
 
-    fn pass(&self) -> bool {
-        let mut is_complete = self.is_complete.lock();
+    fn pass(&self) -> Option<Turns> {
+        let mut state = self.state.lock();
         loop {
-            if let Some(complete) = *is_complete {
-                return complete;
+            match &mut *state {
+                Passing::Closed { .. } => self.opened.wait(&mut state),
+                Passing::Over => return None,
+                Passing::Open { workers, turns } => {
+                    *workers -= 1;
+                    let (last, turns) = (*workers == 0, turns.clone());
+                    if last {
+                        *state = Passing::Over;
+                    }
+                    return Some(turns);
+                }
             }
-            self.opened.wait(&mut is_complete);
         }
     }
 }
