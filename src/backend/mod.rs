@@ -88,7 +88,7 @@ impl Turns {
         let taken = self.pool.queue.next()?;
         Some(Turn {
             pool: &self.pool,
-            job: taken.job,
+            job: Some(taken.job),
             more: taken.more,
         })
     }
@@ -165,14 +165,17 @@ impl fmt::Debug for WeakTurns {
 #[must_use = "a turn that is not run fails its job"]
 pub struct Turn<'a> {
     pool: &'a Pool,
-    job: Running,
+    /// `None` once it is used.
+    job: Option<Running>,
     more: bool,
 }
 
 impl Turn<'_> {
     /// Runs the job and completes it. Panics of the closure stay inside.
-    pub fn run(self) {
-        self.pool.run(self.job);
+    pub fn run(mut self) {
+        if let Some(job) = self.job.take() {
+            self.pool.run(job);
+        }
     }
 
     /// Whether jobs were left behind when this one was taken: another thread may be
@@ -180,6 +183,15 @@ impl Turn<'_> {
     #[must_use]
     pub fn more(&self) -> bool {
         self.more
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.pool.counters.failed();
+            job.fail(Failure::NoThreads);
+        }
     }
 }
 

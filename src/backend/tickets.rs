@@ -73,14 +73,21 @@ struct Ticket<S: Spawn> {
 }
 
 impl<S: Spawn> Ticket<S> {
+    fn run_one(&self) -> bool {
+        let Some(turn) = self.turns.next() else {
+            return false;
+        };
+        if turn.more() {
+            self.tickets.demand(&self.turns);
+        }
+        turn.run();
+        true
+    }
+
     fn run(mut self) {
         let start = Instant::now();
         loop {
-            while let Some(turn) = self.turns.next() {
-                if turn.more() {
-                    self.tickets.demand(&self.turns);
-                }
-                turn.run();
+            while self.run_one() {
                 if start.elapsed() >= TICKET {
                     let tickets = Arc::clone(&self.tickets);
                     return tickets.spawn(self);
