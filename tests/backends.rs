@@ -148,9 +148,10 @@ mod tokio_pool {
         let waits = offload_io(|| ()).on(&offload).try_spawn().unwrap();
         runtime.shutdown_background();
         drop(release);
+        // A thread that was busy still takes what it finds.
         let outcome = waits.wait();
         assert!(
-            matches!(outcome, Err(OffloadError::NoThreads)),
+            matches!(outcome, Ok(()) | Err(OffloadError::NoThreads)),
             "{outcome:?}"
         );
         let later = offload_io(|| ()).on(&offload).wait();

