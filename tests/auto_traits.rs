@@ -98,4 +98,8 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         WeakTurns:                      true  true  true  false false,
         Turn<'static>:                  true  false true  false false,
     }
+    #[cfg(feature = "tokio")]
+    table! {
+        offramp::backend::Tokio:        true  true  true  true  true,
+    }
 }

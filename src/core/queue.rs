@@ -12,8 +12,8 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fen
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
 
-/// Jobs that one cancelled call moves on from the inbox at most (two steps each):
-/// more than the one it added, few enough not to hold up an event loop.
+/// Steps from inbox to lanes (two a job) that are taken for each cancelled job at most:
+/// for more jobs than the one it added, but few enough not to hold up an event loop.
 const STEPS_PER_BURIAL: usize = 32;
 
 pub(crate) struct Queue {
@@ -225,17 +225,20 @@ impl Queue {
             let Some(mut lanes) = self.lanes.try_lock() else {
                 return left;
             };
-            self.empty_graveyard(&mut lanes);
-            lanes.drain(&self.inbox, steps);
+            // Also for those that found the lock taken.
+            let shells = self.empty_graveyard(&mut lanes);
+            lanes.drain(&self.inbox, steps * shells);
             left = !lanes.is_empty();
             self.set_left(left);
         }
     }
 
-    fn empty_graveyard(&self, lanes: &mut Lanes) {
+    /// How many shells were in it.
+    fn empty_graveyard(&self, lanes: &mut Lanes) -> usize {
         if self.graveyard.load(Ordering::Relaxed).is_null() {
-            return;
+            return 0;
         }
+        let mut shells = 0;
         // ORDERING: Acquire, partner: the Release in `bury`.
         let mut shell = self.graveyard.swap(ptr::null_mut(), Ordering::Acquire);
         while !shell.is_null() {
@@ -245,7 +248,9 @@ impl Queue {
                 lanes.bury(shell);
                 shell = next;
             }
+            shells += 1;
         }
+        shells
     }
 
     #[cfg(all(test, offramp_loom))]
