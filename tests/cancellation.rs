@@ -150,9 +150,14 @@ fn a_running_job_whose_future_is_dropped_is_an_orphan_until_it_returns() {
     gate.open();
     wait_until("the orphan is gone", || offload.stats().io.orphans == 0);
     wait_until("the output is dropped", || trace.drops() == [worker]);
-    let stats = offload.stats().io;
     // Its closure took no notice, so it ran to its end.
+    let stats = offload.stats().io;
     assert_eq!((stats.completed, stats.cancelled, stats.running), (1, 0, 0));
+    // A later job, with a caller, is not taken for it.
+    let occupied = Occupied::io(&offload, 1);
+    let stats = offload.stats().io;
+    assert_eq!((stats.running, stats.orphans), (1, 0));
+    occupied.release();
 }
 
 /// A loop that goes round until it is told to stop.
@@ -375,6 +380,15 @@ fn stuck_pool() -> (Offload, Occupied, Vec<Handle<()>>, usize) {
     (offload, occupied, staying, heap::live())
 }
 
+fn all_were_cancelled(offload: &Offload, occupied: Occupied, staying: Vec<Handle<()>>) {
+    let stats = offload.stats().io;
+    assert_eq!((stats.cancelled, stats.queued), (CALLS as u64, 50));
+    occupied.release();
+    for handle in staying {
+        handle.wait().unwrap();
+    }
+}
+
 const CALLS: usize = 1_000_000;
 /// A shell of these jobs is larger than 100 bytes, so that all of them are 100 MB.
 const FEW_BYTES: usize = 200_000;
@@ -389,13 +403,7 @@ fn a_million_cancelled_jobs_behind_stuck_workers_leave_no_memory_behind() {
             submit_and_cancel(&offload, CALLS / 2, 100);
             let peak = heap::peak() - base;
             assert!(peak < FEW_BYTES, "peak {peak} bytes");
-
-            let stats = offload.stats().io;
-            assert_eq!((stats.cancelled, stats.queued), (CALLS as u64, 50));
-            occupied.release();
-            for handle in staying {
-                handle.wait().unwrap();
-            }
+            all_were_cancelled(&offload, occupied, staying);
         },
     );
 }
@@ -418,13 +426,7 @@ fn what_many_threads_cancel_behind_stuck_workers_is_freed_when_they_are_done() {
             // But then they are freed, though no worker comes.
             let left = heap::live().saturating_sub(base);
             assert!(left < FEW_BYTES, "left {left} bytes");
-
-            let stats = offload.stats().io;
-            assert_eq!((stats.cancelled, stats.queued), (CALLS as u64, 50));
-            occupied.release();
-            for handle in staying {
-                handle.wait().unwrap();
-            }
+            all_were_cancelled(&offload, occupied, staying);
         },
     );
 }
@@ -441,9 +443,8 @@ fn waiting_without_a_runtime_gives_the_outcome() {
     };
     let handle = offload_io(slow).on(&offload).try_spawn().unwrap();
     assert_eq!(handle.wait().unwrap(), 3);
-    let occupied = Occupied::io(&offload, 1);
+    let _occupied = Occupied::io(&offload, 1);
     let handle = offload_io(|| 4).on(&offload).try_spawn().unwrap();
     handle.abort();
     assert!(matches!(handle.wait(), Err(OffloadError::Cancelled)));
-    occupied.release();
 }

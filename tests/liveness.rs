@@ -289,3 +289,37 @@ fn a_job_that_comes_while_the_only_worker_leaves_runs() {
         );
     });
 }
+
+/// The last look before sleeping: as many workers as there may be exist, so that a job
+/// that comes just then has nobody but the one that is about to sleep.
+fn jobs_for_a_worker_that_goes_to_sleep(start: Start) {
+    const ROUNDS: usize = 20_000;
+    let offload = Offload::builder()
+        .io_max_threads(1)
+        .cpu_threads(1)
+        .build()
+        .unwrap();
+    let mut random = Random(6);
+    for _ in 0..ROUNDS {
+        start(&offload, Box::new(|| {})).wait().unwrap();
+        for _ in 0..random.below(200) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+#[test]
+fn a_job_that_comes_while_the_only_io_worker_goes_to_sleep_runs() {
+    alone(
+        "a_job_that_comes_while_the_only_io_worker_goes_to_sleep_runs",
+        || jobs_for_a_worker_that_goes_to_sleep(on_io),
+    );
+}
+
+#[test]
+fn a_job_that_comes_while_the_only_cpu_worker_goes_to_sleep_runs() {
+    alone(
+        "a_job_that_comes_while_the_only_cpu_worker_goes_to_sleep_runs",
+        || jobs_for_a_worker_that_goes_to_sleep(on_cpu),
+    );
+}

@@ -189,62 +189,56 @@ fn what_a_root_leaves_in_rayon_s_queues_runs_while_the_pool_is_idle() {
 
 #[test]
 fn a_hundred_thousand_roots_run_on_a_pool_of_the_user_s_own() {
-    let _watchdog = watchdog("a pool of the user's own");
-    let (rayon, offload) = shared(2);
-    let root = || {
-        || {
-            (
-                section(4),
-                thread::current().name().map(str::to_owned).unwrap(),
-            )
-        }
-    };
-    stream(&offload, (100_000, 1_000), root, |(sum, name)| {
-        assert_eq!(sum, 4);
-        assert!(name.starts_with("mine-"), "{name}");
-    });
+    // One by one: each comes when the pool is about to have nothing to do.
+    for (threads, at_once) in [(1, 1), (2, 1_000)] {
+        let _watchdog = watchdog("a pool of the user's own");
+        let (rayon, offload) = shared(threads);
+        let is_mine = |name: &str| name.starts_with("mine-");
+        let root = || move || (section(4), thread::current().name().is_some_and(is_mine));
+        let check = |outcome| assert_eq!(outcome, (4, true));
+        stream(&offload, (50_000, at_once), root, check);
 
-    let kept = offload.clone();
-    pollster::block_on(offload.shutdown());
-    assert_eq!(kept.stats().cpu.threads, 0);
-    drop((offload, kept));
-    wait_until("the pool is the user's alone", || {
-        Arc::strong_count(&rayon) == 1
-    });
-    assert_eq!(rayon.install(|| section(4)), 4, "it is still the user's");
+        let kept = offload.clone();
+        pollster::block_on(offload.shutdown());
+        assert_eq!(kept.stats().cpu.threads, 0);
+        drop((offload, kept));
+        let is_alone = || Arc::strong_count(&rayon) == 1;
+        wait_until("the pool is the user's alone", is_alone);
+        assert_eq!(rayon.install(|| section(4)), 4, "it is still the user's");
+    }
 }
 
-/// While roots come without end, the pool's other work is served too.
+/// A root that is followed by another one before it ends, until it is `over`.
+fn follow(offload: Offload, over: Arc<AtomicBool>) {
+    let on = offload.clone();
+    let root = move || {
+        section(4);
+        if !over.load(Ordering::SeqCst) {
+            follow(offload, over);
+        }
+    };
+    offload_cpu(root).on(&on).try_spawn().unwrap().detach();
+}
+
 #[test]
-fn roots_do_not_starve_other_work_on_a_pool_of_the_user_s_own() {
+fn roots_without_end_do_not_starve_other_work_on_a_pool_of_the_user_s_own() {
     for threads in [1, 2] {
         let _watchdog = watchdog("other work beside roots");
         let (rayon, offload) = shared(threads);
         let over = Arc::new(AtomicBool::new(false));
-        thread::scope(|scope| {
-            let submitter = scope.spawn(|| {
-                let mut roots = 0;
-                while !over.load(Ordering::SeqCst) {
-                    stream(
-                        &offload,
-                        (100, 50),
-                        || || section(4),
-                        |sum| assert_eq!(sum, 4),
-                    );
-                    roots += 100;
-                }
-                roots
-            });
-            let begun = || offload.stats().cpu.completed > 100;
-            wait_until("roots run", begun);
-            for _ in 0..30 {
-                assert_eq!(rayon.install(|| section(4)), 4);
-                let (sender, spawned) = mpsc::channel();
-                rayon.spawn(move || sender.send(()).unwrap());
-                spawned.recv_timeout(PATIENCE).expect("a spawned task runs");
-            }
-            over.store(true, Ordering::SeqCst);
-            assert!(submitter.join().unwrap() > 0);
+        for _ in 0..10 {
+            follow(offload.clone(), Arc::clone(&over));
+        }
+        for _ in 0..30 {
+            assert_eq!(rayon.install(|| section(4)), 4);
+            let (sender, spawned) = mpsc::channel();
+            rayon.spawn(move || sender.send(()).unwrap());
+            spawned.recv_timeout(PATIENCE).expect("a spawned task runs");
+        }
+        over.store(true, Ordering::SeqCst);
+        wait_until("the last roots have ended", || {
+            let cpu = offload.stats().cpu;
+            cpu.queued + cpu.running == 0
         });
     }
 }

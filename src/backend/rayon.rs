@@ -224,14 +224,13 @@ impl Roots for Turns {
         Turns::is_closed(self)
     }
 
-    fn run_next(&self) -> bool {
-        match self.next() {
-            Some(turn) => {
-                turn.run();
-                true
-            }
-            None => false,
-        }
+    fn run_next(&self, taken: impl FnOnce(bool)) -> bool {
+        let Some(turn) = self.next() else {
+            return false;
+        };
+        taken(turn.more());
+        turn.run();
+        true
     }
 }
 

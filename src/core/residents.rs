@@ -24,8 +24,9 @@ pub(crate) trait Roots {
 
     fn is_closed(&self) -> bool;
 
-    /// Takes the next root and runs it here; `false` if there was none.
-    fn run_next(&self) -> bool;
+    /// Takes the next root; if there is one, calls `taken(more)` (`more`: others are left
+    /// behind), then runs it here. `false` if there was none.
+    fn run_next(&self, taken: impl FnOnce(bool)) -> bool;
 }
 
 /// How long a released resident may take to arrive before it is presumed busy with a
@@ -88,12 +89,20 @@ impl Residents {
     /// wait on the bell thread, and serves rayon meanwhile.
     pub(crate) fn reside(&self, roots: &impl Roots, mut wait: impl FnMut() -> Released) {
         loop {
-            while roots.run_next() {}
+            while roots.run_next(|more| self.taken(more)) {}
             if roots.is_closed() && !roots.has_work() {
                 return;
             }
             let released = wait();
             self.arrive(released);
+        }
+    }
+
+    /// Whoever takes a root and leaves others rings: while it drained, the bell thread may
+    /// have looked at the empty inbox and gone to sleep.
+    pub(crate) fn taken(&self, more: bool) {
+        if more && !planted("residents: roots left behind") {
+            self.ring();
         }
     }
 

@@ -73,6 +73,10 @@ const PLANTED: &[(&str, &str)] = &[
         "residents: no fence after push",
         "residents::a_root_against_a_resident_going_to_wait",
     ),
+    (
+        "residents: roots left behind",
+        "residents::roots_in_a_workers_hands_against_the_bell",
+    ),
 ];
 
 #[test]

@@ -87,7 +87,7 @@ impl Worker {
             piece();
             if planted("residents: root on a waiting worker") {
                 // What rayon does with a root that is in its queues.
-                self.run_next();
+                self.run_next(|_| {});
             }
             self.depth.set(self.depth.get() - 1);
         }
@@ -111,7 +111,7 @@ impl Roots for Seen<'_> {
         self.0.is_closed()
     }
 
-    fn run_next(&self) -> bool {
+    fn run_next(&self, _: impl FnOnce(bool)) -> bool {
         unreachable!("the bell thread runs no roots")
     }
 }
@@ -129,13 +129,14 @@ impl Roots for Worker {
         self.rayon.queue.is_closed()
     }
 
-    fn run_next(&self) -> bool {
-        let Some(taken) = self.rayon.queue.next() else {
+    fn run_next(&self, taken: impl FnOnce(bool)) -> bool {
+        let Some(next) = self.rayon.queue.next() else {
             return false;
         };
+        taken(next.more);
         assert_eq!(self.depth.get(), 0, "a root starts on an empty stack only");
         self.depth.set(1);
-        taken.job.run().0.complete();
+        next.job.run().0.complete();
         self.depth.set(0);
         true
     }
@@ -193,6 +194,31 @@ fn two_roots_that_need_each_other() {
         rayon.residents.ring();
         let comes = super::push(&rayon.queue, 9, move || met.notify());
         rayon.residents.ring();
+        super::await_it(waits.unwrap()).unwrap();
+        super::await_it(comes.unwrap()).unwrap();
+        loom::stop_exploring();
+        rayon.stop(workers);
+    });
+}
+
+/// One worker (here the model's main thread) has drained the inbox and not yet said so;
+/// the bell thread looks at the empty inbox and goes to sleep.
+#[test]
+fn roots_in_a_workers_hands_against_the_bell() {
+    check("roots_in_a_workers_hands_against_the_bell", Some(2), || {
+        let (rayon, workers) = Rayon::start(1);
+        let met = Arc::new(Notify::new());
+        let waits = super::push(&rayon.queue, 9, {
+            let met = Arc::clone(&met);
+            move || met.wait()
+        });
+        rayon.residents.ring();
+        let comes = super::push(&rayon.queue, 9, move || met.notify());
+        rayon.residents.ring();
+        if let Some(next) = rayon.queue.next() {
+            rayon.residents.taken(next.more);
+            next.job.run().0.complete();
+        }
         super::await_it(waits.unwrap()).unwrap();
         super::await_it(comes.unwrap()).unwrap();
         loom::stop_exploring();
