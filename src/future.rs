@@ -2,6 +2,7 @@
 
 use crate::cancel::Stopped;
 use crate::core::job::{Extension, Failure, Job, Work};
+use crate::core::unwind::contain;
 use crate::error::{OffloadError, Panicked, Refused};
 use crate::handle::{Handle, Submitted};
 use crate::offload::{Offload, Policy};
@@ -250,8 +251,11 @@ where
                 this.call = Call::Submitted(submitted);
                 Poll::Pending
             }
-            // The refused closure is dropped here, as with a dropped future.
-            Err((_closure, reason)) => Poll::Ready(Err(reason)),
+            Err((closure, reason)) => {
+                // As with a dropped future: a panicking destructor ends there.
+                contain(|| drop(closure));
+                Poll::Ready(Err(reason))
+            }
         }
     }
 }

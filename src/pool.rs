@@ -6,6 +6,7 @@ use crate::core::caller::{Caller, Cancelled};
 use crate::core::job::{self, Extension, Failure, Work};
 use crate::core::queue::Queue;
 use crate::core::running::Running;
+use crate::core::unwind::contain;
 use crate::error::OffloadError;
 use crate::stats::{Counters, PoolStats};
 use parking_lot::Mutex;
@@ -111,7 +112,7 @@ impl Pool {
         if self.is_ended() {
             let watchers = std::mem::take(&mut *self.watchers.lock());
             for watcher in watchers {
-                crate::core::unwind::contain(|| watcher.wake());
+                contain(|| watcher.wake());
             }
         }
     }
@@ -130,6 +131,7 @@ impl Turns {
         pool.counters.submitted();
         let Some(permit) = pool.queue.admit(limit) else {
             pool.counters.refused();
+            contain(|| drop(waker));
             let reason = if pool.queue.is_closed() {
                 OffloadError::ShutDown
             } else {

@@ -59,10 +59,14 @@ const MOST_SEARCHING: usize = 2;
 
 pub(crate) struct Crew {
     size: Size,
-    /// Workers claimed or started that have not yet looked into the queue since.
+    /// Workers claimed, or started and running, that have not yet looked into the queue
+    /// since.
     /// Who sees enough of them need not claim another, because each of them looks once
     /// more when it is counted no longer.
     searching: CachePadded<AtomicUsize>,
+    /// Threads asked for that do not run yet. They will be searching; until then idle
+    /// workers are preferred, because a thread may be long in coming.
+    starting: CachePadded<AtomicUsize>,
     /// Which workers sleep. A claim is taking a bit out.
     idle: Slots,
     /// Which places are taken by a worker.
@@ -95,6 +99,7 @@ impl Crew {
         Self {
             size,
             searching: CachePadded::new(AtomicUsize::new(0)),
+            starting: CachePadded::new(AtomicUsize::new(0)),
             idle: Slots::new(size.max),
             taken: Slots::new(size.max),
             alive: CachePadded::new(AtomicUsize::new(0)),
@@ -115,7 +120,8 @@ impl Crew {
         }
         // ORDERING: Relaxed here and below: ordered by the fence.
         let searching = self.searching.load(Ordering::Relaxed);
-        if searching > 0 && (searching >= MOST_SEARCHING || searching >= host.waiting()) {
+        let enough = |workers| workers > 0 && workers >= MOST_SEARCHING.min(host.waiting());
+        if enough(searching) {
             return;
         }
         #[cfg(offramp_loom)]
@@ -127,7 +133,7 @@ impl Crew {
         }
         if let Some(slot) = self.idle.take_lowest() {
             self.wake(slot);
-        } else {
+        } else if !enough(searching + self.starting.load(Ordering::Relaxed)) {
             self.grow(host);
         }
     }
@@ -153,7 +159,7 @@ impl Crew {
         let Some(slot) = self.reserve() else {
             return self.note_saturation(host);
         };
-        self.searching.fetch_add(1, Ordering::Relaxed);
+        self.starting.fetch_add(1, Ordering::Relaxed);
         host.spawn(slot);
     }
 
@@ -165,7 +171,7 @@ impl Crew {
         // ORDERING: AcqRel, partner: `reserve` and `retire`: the last one to leave
         // sees the jobs that were pushed for the others.
         let alone = self.alive.fetch_sub(1, Ordering::AcqRel) == 1;
-        self.searching.fetch_sub(1, Ordering::Relaxed);
+        self.starting.fetch_sub(1, Ordering::Relaxed);
         self.present.fetch_sub(1, Ordering::AcqRel);
         if planted("crew: no look after a refusal") {
             return;
@@ -221,6 +227,9 @@ impl Crew {
             self.retry_at.store(0, Ordering::Relaxed);
             self.retry_pause.store(RETRY_FIRST, Ordering::Relaxed);
         }
+        // In this order: whoever relies on us finds us in one of the counts.
+        self.searching.fetch_add(1, Ordering::Relaxed);
+        self.starting.fetch_sub(1, Ordering::Relaxed);
         let mut searching = true;
         loop {
             let ran = host.run_next(|more| {
@@ -385,6 +394,7 @@ impl Crew {
             0,
             "claims unanswered"
         );
+        assert_eq!(self.starting.load(Ordering::Relaxed), 0, "starting");
         assert_eq!(self.alive.load(Ordering::Relaxed), 0, "alive");
         assert_eq!(self.threads(), 0, "present");
         assert_eq!(self.idle.count() + self.taken.count(), 0, "slots");

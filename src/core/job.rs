@@ -174,7 +174,8 @@ pub(crate) unsafe fn dismantle<W: Work>(job: NonNull<Header>) -> W {
     let cell = unsafe { Box::from_raw(job.cast::<Cell<W>>().as_ptr()) };
     if let Cancel::Won { waker: true } = cell.header.state.cancel() {
         // SAFETY: the transition gave us the full slot.
-        drop(unsafe { cell.header.take_waker() });
+        let waker = unsafe { cell.header.take_waker() };
+        contain(|| drop(waker));
     }
     // SAFETY: never claimed, so the closure is still there.
     cell.payload
