@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// How long one task goes on taking jobs before it queues up again, so that the pool's
-/// other work gets its turn.
+/// How long one task goes on taking jobs before it gives way to the pool's other work.
 const TICKET: Duration = Duration::from_millis(1);
 
 /// Hands a task to a pool. Dropping the task means that it will never run.
 pub(super) trait Spawn: Send + Sync + 'static {
     fn spawn(&self, task: Box<dyn FnOnce() + Send>);
+
+    /// Runs some of the pool's other work here. `false`: it cannot, and the task is
+    /// handed to the pool anew, behind that work.
+    fn give_way(&self) -> bool;
 }
 
 /// At most `max` tasks at a time.
@@ -85,12 +88,15 @@ impl<S: Spawn> Ticket<S> {
     }
 
     fn run(mut self) {
-        let start = Instant::now();
+        let mut start = Instant::now();
         loop {
             while self.run_one() {
                 if start.elapsed() >= TICKET {
-                    let tickets = Arc::clone(&self.tickets);
-                    return tickets.spawn(self);
+                    if !self.tickets.spawner.give_way() {
+                        let tickets = Arc::clone(&self.tickets);
+                        return tickets.spawn(self);
+                    }
+                    start = Instant::now();
                 }
             }
             self.tickets.count.fetch_sub(1, Ordering::AcqRel);

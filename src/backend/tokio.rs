@@ -36,6 +36,10 @@ impl Spawn for Handle {
     fn spawn(&self, task: Box<dyn FnOnce() + Send>) {
         drop(self.spawn_blocking(task));
     }
+
+    fn give_way(&self) -> bool {
+        false
+    }
 }
 
 impl Backend for Tokio {
