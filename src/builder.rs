@@ -55,7 +55,7 @@ const MOST_THREADS: usize = 1024;
 const MOST_JOBS: usize = 1 << 30;
 /// Rust's own start-up of a thread needs some stack.
 const SMALLEST_STACK: usize = 64 << 10;
-const LARGEST_STACK: usize = 4 << 30;
+const LARGEST_STACK: usize = 1 << 30;
 
 impl Builder {
     /// I/O threads that stay when there is nothing to do: 0 to 1024, at most
@@ -78,7 +78,7 @@ impl Builder {
         self
     }
 
-    /// Stack of an I/O thread in bytes: 64 KiB to 4 GiB. Memory is used only as far as
+    /// Stack of an I/O thread in bytes: 64 KiB to 1 GiB. Memory is used only as far as
     /// the stack is.
     pub fn io_stack_size(mut self, bytes: usize) -> Self {
         self.io_stack_size = Some(bytes);

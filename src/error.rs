@@ -8,6 +8,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 /// Why an offloaded call has no value.
 ///
@@ -67,6 +68,14 @@ impl Error for OffloadError {
 impl From<Stopped> for OffloadError {
     fn from(_: Stopped) -> Self {
         Self::Cancelled
+    }
+}
+
+/// Of the kind [`Other`](io::ErrorKind::Other), so that `flatten` works for closures that
+/// return [`io::Result`].
+impl From<OffloadError> for io::Error {
+    fn from(error: OffloadError) -> Self {
+        Self::other(error)
     }
 }
 

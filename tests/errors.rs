@@ -291,3 +291,13 @@ fn a_checkpoint_s_error_passes_through_any_function_by_question_mark() {
     let label = call.label("sum").on(&offload).wait().unwrap();
     assert_eq!(label.as_deref(), Some("sum"));
 }
+
+#[test]
+fn flatten_works_for_closures_that_return_an_io_result() {
+    let missing = offload_io(|| std::fs::read("no such file")).flatten();
+    let error = pollster::block_on(missing).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    let panics = offload_io(|| -> std::io::Result<()> { panic!("expected") }).flatten();
+    let error = pollster::block_on(panics).unwrap_err();
+    assert!(error.to_string().contains("expected"), "{error}");
+}

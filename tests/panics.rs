@@ -65,12 +65,10 @@ impl Pool {
     /// Holds the thread, so that whatever comes waits in the queue.
     fn hold(&self) -> Gate {
         let (gate, (started, starts)) = (Gate::new(), mpsc::channel());
-        let job = {
-            let gate = gate.clone();
-            move || {
-                started.send(()).unwrap();
-                gate.pass();
-            }
+        let pass = gate.clone();
+        let job = move || {
+            started.send(()).unwrap();
+            pass.pass();
         };
         self.call(job).try_spawn().unwrap().detach();
         starts.recv_timeout(PATIENCE).expect("the job starts");
@@ -98,9 +96,8 @@ impl Pool {
         let thread = self.call(|| thread::current().id()).wait();
         assert_eq!(thread.unwrap(), self.thread, "another thread runs the jobs");
         // Awaited: a listing of threads may miss some while others of the process leave.
-        wait_until("all threads of the pool are seen", || {
-            named(&self.name) == self.threads
-        });
+        let are_there = || named(&self.name) == self.threads;
+        wait_until("all threads of the pool are seen", are_there);
     }
 }
 
@@ -272,12 +269,10 @@ fn a_payload_whose_drop_panics_again_and_again_ends_with_its_job() {
             let last = Chain(None, Arc::clone(&drops));
             Chain(Some(Box::new(last)), Arc::clone(&drops))
         };
-        // Nobody is there to take it: on the pool.
         let payload = chain();
         pool.abandon(move || -> () { panic_any(payload) });
         wait_until("the payload is dropped", || drops.load(SeqCst) >= 1);
         pool.assert_unharmed();
-
         // The caller drops the error.
         let payload = chain();
         let error = pool.call(move || -> () { panic_any(payload) }).wait();
@@ -431,8 +426,7 @@ fn a_waker_whose_drop_panics_stays_inside() {
 fn panicking_hooks_end_nothing_but_themselves() {
     let _watchdog = watchdog("panicking hooks");
     let (starts, stops) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let hook = |count: &Arc<AtomicUsize>| {
-        let count = Arc::clone(count);
+    let hook = |count: Arc<AtomicUsize>| {
         move || {
             count.fetch_add(1, SeqCst);
             panic!("a hook panics");
@@ -440,15 +434,13 @@ fn panicking_hooks_end_nothing_but_themselves() {
     };
     let builder = Offload::builder().io_keep_alive(Duration::from_millis(1));
     let builder = builder.io_max_threads(1).cpu_threads(2);
-    let builder = builder
-        .on_thread_start(hook(&starts))
-        .on_thread_stop(hook(&stops));
+    let builder = builder.on_thread_start(hook(starts.clone()));
+    let builder = builder.on_thread_stop(hook(stops.clone()));
     let offload = builder.thread_name(quiet("hook")).build().unwrap();
     assert_eq!(offramp::offload_io(|| 1).on(&offload).wait().unwrap(), 1);
     assert_eq!(offramp::offload_cpu(|| 2).on(&offload).wait().unwrap(), 2);
-    wait_until("the I/O thread has left", || {
-        offload.stats().io.threads == 0
-    });
+    let is_gone = || offload.stats().io.threads == 0;
+    wait_until("the I/O thread has left", is_gone);
     assert_eq!(offramp::offload_io(|| 3).on(&offload).wait().unwrap(), 3);
     pollster::block_on(offload.shutdown());
     drop(offload);

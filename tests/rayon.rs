@@ -265,3 +265,19 @@ fn dropping_the_last_offload_runs_what_was_detached_and_keeps_the_user_s_pool() 
     });
     assert_eq!(rayon.install(|| section(4)), 4);
 }
+
+#[test]
+fn a_panic_in_a_task_that_a_job_spawned_ends_that_task_only() {
+    let offload = Offload::builder().cpu_threads(1).build().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let task = move || {
+        sender.send(()).unwrap();
+        panic!("expected");
+    };
+    let spawned = offload_cpu(move || rayon::spawn(task)).on(&offload);
+    spawned.wait().unwrap();
+    receiver.recv().expect("the task runs");
+    // On the same thread, so after the panic.
+    assert_eq!(offload_cpu(|| 1).on(&offload).wait().unwrap(), 1);
+    pollster::block_on(offload.shutdown());
+}

@@ -4,7 +4,7 @@ use super::threads::{Hook, run_hook};
 use super::tickets::{Spawn, Tickets};
 use super::{Backend, Threads, Turns};
 use crate::core::residents::{Released, Residents, Roots};
-use crate::core::unwind::contain;
+use crate::core::unwind::{contain, drop_payload};
 use parking_lot::{Condvar, Mutex};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::fmt;
@@ -154,6 +154,9 @@ impl OwnRayon {
             .num_threads(self.settings.threads)
             .thread_name(move |index| format!("{name}-{index}"))
             .start_handler(move |_| seat.reside())
+            // For `rayon::spawn` inside of a job: without a handler rayon aborts. The
+            // panic hook has reported it.
+            .panic_handler(drop_payload)
             .build();
         // Rayon gives up a pool of which one thread failed to start; those that did
         // start must not become residents.

@@ -21,14 +21,14 @@ fn become_nobody() {
     }
 }
 
-/// Lets this process start `more` threads beside those it has; `None`: any number.
-fn allow(more: Option<usize>) {
+/// Lets this process have `threads` threads; `None`: any number.
+fn allow(threads: Option<usize>) {
     // SAFETY: an all-zero value is valid, and both calls get a valid pointer.
     unsafe {
         let mut limit: libc::rlimit = mem::zeroed();
         assert_eq!(libc::getrlimit(libc::RLIMIT_NPROC, &mut limit), 0);
-        limit.rlim_cur = match more {
-            Some(more) => (common::threads() + more) as libc::rlim_t,
+        limit.rlim_cur = match threads {
+            Some(threads) => threads as libc::rlim_t,
             None => limit.rlim_max,
         };
         assert_eq!(libc::setrlimit(libc::RLIMIT_NPROC, &limit), 0);
@@ -125,14 +125,17 @@ fn a_cpu_pool_that_gets_some_of_its_threads_gives_them_back_and_starts_later() {
         let offload = Offload::builder().cpu_threads(4).build().unwrap();
         let threads = common::threads();
         for more in 0..5 {
-            allow(Some(more));
+            allow(Some(threads + more));
             let outcome = offload_cpu(|| ()).on(&offload).wait();
             assert!(is_no_threads(&outcome), "with {more} threads: {outcome:?}");
             wait_until("the threads have left", || common::threads() == threads);
             assert_eq!(offload.stats().cpu.threads, 0);
         }
-        // Four workers and their bell.
-        allow(Some(5));
+        // Four workers and their bell. One of before may still count for a moment.
+        allow(Some(threads + 5));
+        wait_until("the pool starts", || {
+            offload_cpu(|| ()).on(&offload).wait().is_ok()
+        });
         let (sender, names) = mpsc::channel();
         let job =
             move || rayon::broadcast(|_| sender.send(thread::current().name().map(str::to_owned)));
