@@ -35,7 +35,9 @@ pub struct Stats {
 /// A snapshot of one pool.
 ///
 /// In every snapshot `submitted = completed + panicked + cancelled + refused +
-/// failed + queued + running`. At rest `queued` and `running` are 0.
+/// failed + queued + running`. At rest `queued` and `running` are 0. The counters are
+/// read one after the other while the pool goes on, so in motion these two gauges can be
+/// too large by what moved meanwhile; they are never below 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
