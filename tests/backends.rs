@@ -1,6 +1,9 @@
 //! Backends beside the built-in ones: a tokio runtime's blocking pool, and one of the
 //! user's own.
 
+#[cfg(feature = "tokio")]
+mod common;
+
 use offramp::backend::{Backend, Threads, Turns};
 use offramp::{Offload, offload_cpu, offload_io};
 use std::sync::Arc;
@@ -86,6 +89,7 @@ fn a_turn_dropped_unrun_fails_its_job() {
 #[cfg(feature = "tokio")]
 mod tokio_pool {
     use super::*;
+    use crate::common;
     use offramp::OffloadError;
     use offramp::backend::Tokio;
     use std::sync::Mutex;
@@ -154,6 +158,8 @@ mod tokio_pool {
             matches!(outcome, Ok(()) | Err(OffloadError::NoThreads)),
             "{outcome:?}"
         );
+        // Until it has left, that thread would take this one, too.
+        common::wait_until("the thread has left", || offload.stats().io.threads == 0);
         let later = offload_io(|| ()).on(&offload).wait();
         assert!(matches!(later, Err(OffloadError::NoThreads)), "{later:?}");
     }
