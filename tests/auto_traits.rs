@@ -1,7 +1,7 @@
 //! The auto traits of every public type, checked by the compiler: losing one breaks
 //! users' code, and so does promising one by accident.
 
-use offramp::backend::{Backend, Rayon, ThreadTask, Threads, Turn, Turns, WeakTurns};
+use offramp::backend::{Backend, Rayon, ThreadTask, Threads, Turn, Turns};
 use offramp::{AlreadyInstalled, Builder, ConfigError, Offload, Policy, Shutdown};
 use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
 use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
@@ -95,7 +95,6 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         Threads:                        true  true  true  true  true,
         ThreadTask:                     true  false true  false false,
         Turns:                          true  true  true  false false,
-        WeakTurns:                      true  true  true  false false,
         Turn<'static>:                  true  false true  false false,
     }
     #[cfg(feature = "tokio")]

@@ -22,7 +22,7 @@ use crate::core::job::Failure;
 use crate::core::running::Running;
 use crate::pool::Pool;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// Supplies turns to one pool.
 ///
@@ -35,6 +35,10 @@ use std::sync::{Arc, Weak};
 /// The race to watch: a thread that finds no job and is about to sleep must announce
 /// that first, and then look at [`Turns::is_empty`] once more, because a job may
 /// have come in between. `is_empty` contains the fence that this needs.
+///
+/// And its counterpart: a thread whose turn says that there are [`more`](Turn::more) sees
+/// to another thread, as `demand` does, before it runs the turn. While it took its job
+/// from the queue the others were in its hands, and one that looked saw nothing.
 ///
 /// One backend serves one pool.
 pub trait Backend: Send + Sync + 'static {
@@ -64,8 +68,8 @@ pub struct Threads {
 
 /// Where a backend gets its jobs from.
 ///
-/// A clone keeps the pool's memory alive, also after its last user has gone: let
-/// threads hold one, and the backend itself a [`WeakTurns`] if any.
+/// A clone keeps the pool alive, and the pool its backend: let threads hold one while
+/// they live, but never the backend itself.
 #[derive(Clone)]
 pub struct Turns {
     pool: Arc<Pool>,
@@ -118,14 +122,6 @@ impl Turns {
     pub fn left(&self) {
         self.pool.notify_if_ended();
     }
-
-    /// The same without keeping the pool alive.
-    #[must_use]
-    pub fn downgrade(&self) -> WeakTurns {
-        WeakTurns {
-            pool: Arc::downgrade(&self.pool),
-        }
-    }
 }
 
 impl fmt::Debug for Turns {
@@ -133,28 +129,6 @@ impl fmt::Debug for Turns {
         f.debug_struct("Turns")
             .field("pool", &self.pool.kind)
             .finish_non_exhaustive()
-    }
-}
-
-/// A [`Turns`] that does not keep the pool alive.
-#[derive(Clone)]
-pub struct WeakTurns {
-    pool: Weak<Pool>,
-}
-
-impl WeakTurns {
-    /// `None` when the pool is gone.
-    #[must_use]
-    pub fn upgrade(&self) -> Option<Turns> {
-        Some(Turns {
-            pool: self.pool.upgrade()?,
-        })
-    }
-}
-
-impl fmt::Debug for WeakTurns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WeakTurns").finish_non_exhaustive()
     }
 }
 
@@ -178,8 +152,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether jobs were left behind when this one was taken: another thread may be
-    /// wanted.
+    /// Whether jobs were left behind when this one was taken. Then another thread has to
+    /// look, see [`Backend`].
     #[must_use]
     pub fn more(&self) -> bool {
         self.more
