@@ -8,6 +8,7 @@ use crate::defaults;
 use crate::environment;
 use crate::offload::{Offload, Policy};
 use crate::pool::{Kind, Pool};
+use crate::supervisor::Supervisor;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -187,7 +188,11 @@ impl Builder {
         }
         let io = self.io_pool(&name)?;
         let cpu = self.cpu_pool(&name)?;
-        let turns = |kind, backend| Turns::new(Pool::new(kind, capacity, max_pending, backend));
+        let supervisor = Supervisor::new(&name);
+        let turns = |kind, backend| {
+            let supervisor = Arc::clone(&supervisor);
+            Turns::new(Pool::new(kind, capacity, max_pending, backend, supervisor))
+        };
         Ok(Offload::new(
             turns(Kind::Io, io),
             turns(Kind::Cpu, cpu),

@@ -1,31 +1,41 @@
 //! How running code learns that it should stop: [`Job`], [`checkpoint`].
 
-use crate::core::job::Job;
+use crate::clock;
+use crate::core::job::{Expired, Job};
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 /// The proof that a checkpoint said "stop".
 ///
 /// Only [`checkpoint`] and [`Job::checkpoint`] make one. A closure of a `_with`
-/// form that returns it resolves as [`OffloadError::Cancelled`](crate::OffloadError::Cancelled). For code that
-/// has error types of its own it converts into [`OffloadError`](crate::OffloadError) and
-/// [`io::Error`] (kind [`Other`](io::ErrorKind::Other), so that no reader retries
-/// it).
+/// form that returns it resolves as
+/// [`OffloadError::Cancelled`](crate::OffloadError::Cancelled), or as
+/// [`DeadlineExceeded`](crate::OffloadError::DeadlineExceeded) if that was the reason. For
+/// code that has error types of its own it converts into
+/// [`OffloadError`](crate::OffloadError) and [`io::Error`] (kind
+/// [`Other`](io::ErrorKind::Other), so that no reader retries it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped(());
+pub struct Stopped {
+    /// `None`: cancelled by its caller.
+    expired: Option<Expired>,
+}
 
 impl Stopped {
-    pub(crate) fn new() -> Self {
-        Self(())
+    pub(crate) fn expired(self) -> Option<Expired> {
+        self.expired
     }
 }
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the job was asked to stop: its caller cancelled it")
+        f.write_str(match self.expired {
+            None => "the job was asked to stop: its caller cancelled it",
+            Some(_) => "the job was asked to stop: its deadline has passed",
+        })
     }
 }
 
@@ -38,25 +48,49 @@ impl From<Stopped> for io::Error {
 }
 
 impl Job {
-    /// Whether the caller has dropped its future or aborted its handle.
+    /// Whether the job is to stop: its caller has dropped its future or aborted its
+    /// handle, or its deadline has passed.
     ///
-    /// One relaxed load: cheap enough for an inner loop.
+    /// One relaxed load, cheap enough for an inner loop; with a deadline also a look at the
+    /// clock.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.header().state.is_cancel_requested()
+        self.checkpoint().is_err()
     }
 
-    /// Stops here, by `?`, if the job [is cancelled](Self::is_cancelled).
+    /// Stops here, by `?`, if the job [is to stop](Self::is_cancelled).
     ///
     /// # Errors
     ///
     /// [`Stopped`] if the job is to stop.
     pub fn checkpoint(&self) -> Result<(), Stopped> {
-        if self.is_cancelled() {
-            Err(Stopped::new())
-        } else {
-            Ok(())
+        if let Some(deadline) = self.header().deadline() {
+            let now = clock::now();
+            if now >= deadline {
+                let expired = Some(self.header().progress(now));
+                return Err(Stopped { expired });
+            }
         }
+        if self.header().state.is_cancel_requested() {
+            return Err(Stopped { expired: None });
+        }
+        Ok(())
+    }
+
+    /// When the job's time is over: what [`timeout`](crate::Offloaded::timeout) or
+    /// [`deadline`](crate::Offloaded::deadline) said, or an enclosing job's if that is
+    /// earlier.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        clock::instant(self.header().deadline()?)
+    }
+
+    /// How much of the job's time is left: what to give to a sync library as its own
+    /// time-out. Zero if its deadline has passed, `None` if it has none.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let deadline = self.header().deadline()?;
+        Some(Duration::from_nanos(deadline.saturating_sub(clock::now())))
     }
 
     /// The label given with [`label`](crate::Offloaded::label).
@@ -71,6 +105,7 @@ impl fmt::Debug for Job {
         f.debug_struct("Job")
             .field("label", &self.label())
             .field("is_cancelled", &self.is_cancelled())
+            .field("remaining", &self.remaining())
             .finish()
     }
 }
@@ -80,7 +115,7 @@ thread_local! {
     static CURRENT: Cell<*const Job> = const { Cell::new(ptr::null()) };
 }
 
-/// Stops here, by `?`, if the I/O job that runs on this thread is cancelled.
+/// Stops here, by `?`, if the I/O job that runs on this thread is to stop.
 ///
 /// For code deep inside of an I/O job, whose signatures need not change:
 /// anywhere else (on an event loop, in a thread of your own, in a CPU job) it
@@ -89,15 +124,29 @@ thread_local! {
 ///
 /// # Errors
 ///
-/// [`Stopped`] if the job's caller has dropped its future or aborted its handle.
+/// [`Stopped`] if the job's caller has dropped its future or aborted its handle, or its
+/// deadline has passed.
 pub fn checkpoint() -> Result<(), Stopped> {
+    with_current(Job::checkpoint).unwrap_or(Ok(()))
+}
+
+/// How much time the I/O job that runs on this thread has left, see [`Job::remaining`].
+/// `None` anywhere else.
+#[must_use]
+pub fn remaining() -> Option<Duration> {
+    with_current(Job::remaining).flatten()
+}
+
+/// The deadline that calls made by the I/O job on this thread inherit.
+pub(crate) fn inherited_deadline() -> Option<u64> {
+    with_current(|job| job.header().deadline()).flatten()
+}
+
+fn with_current<R>(f: impl FnOnce(&Job) -> R) -> Option<R> {
     // In a thread-local's destructor ours may be gone: no job runs then.
     let job = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
-    if job.is_null() {
-        return Ok(());
-    }
     // SAFETY: set by `enter` for the time that the job runs on this thread.
-    unsafe { &*job }.checkpoint()
+    unsafe { job.as_ref() }.map(f)
 }
 
 /// Makes `job` the one that [`checkpoint`] asks, until the guard is dropped.

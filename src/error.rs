@@ -2,6 +2,7 @@
 
 use crate::builder::ConfigError;
 use crate::cancel::Stopped;
+use crate::core::job::Expired;
 use crate::core::unwind::{Payload, drop_payload};
 use parking_lot::Mutex;
 use std::any::Any;
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// Why an offloaded call has no value.
 ///
@@ -21,6 +23,16 @@ pub enum OffloadError {
     Panicked(Panicked),
     /// The call was cancelled: before it started, or at a checkpoint.
     Cancelled,
+    /// The call's time was over before it had a value: see
+    /// [`timeout`](crate::Offloaded::timeout).
+    #[non_exhaustive]
+    DeadlineExceeded {
+        /// From the first poll, or from `try_spawn`, until it started, or gave up waiting.
+        waited: Duration,
+        /// From its start until its time was over. Zero: it never ran and never will. Else
+        /// it goes on running, as an orphan, until its next checkpoint or its end.
+        ran: Duration,
+    },
     /// The pool's queue is full.
     #[non_exhaustive]
     Overloaded {
@@ -41,6 +53,14 @@ impl fmt::Display for OffloadError {
         match self {
             Self::Panicked(panicked) => panicked.fmt(f),
             Self::Cancelled => f.write_str("the offloaded job was cancelled"),
+            Self::DeadlineExceeded { waited, ran } if ran.is_zero() => write!(
+                f,
+                "the deadline passed after {waited:?} of waiting; the job did not start"
+            ),
+            Self::DeadlineExceeded { waited, ran } => write!(
+                f,
+                "the deadline passed after {waited:?} of waiting and {ran:?} of running"
+            ),
             Self::Overloaded { limit } => write!(
                 f,
                 "the pool is overloaded: {limit} jobs are waiting, which is its limit; \
@@ -66,8 +86,17 @@ impl Error for OffloadError {
 }
 
 impl From<Stopped> for OffloadError {
-    fn from(_: Stopped) -> Self {
-        Self::Cancelled
+    fn from(stopped: Stopped) -> Self {
+        stopped.expired().map_or(Self::Cancelled, Self::from)
+    }
+}
+
+impl From<Expired> for OffloadError {
+    fn from(expired: Expired) -> Self {
+        Self::DeadlineExceeded {
+            waited: Duration::from_nanos(expired.waited),
+            ran: Duration::from_nanos(expired.ran),
+        }
     }
 }
 
@@ -192,8 +221,9 @@ impl<F> Refused<F> {
         self.closure
     }
 
-    /// Why: [`Overloaded`](OffloadError::Overloaded), [`ShutDown`](OffloadError::ShutDown)
-    /// or [`Config`](OffloadError::Config).
+    /// Why: [`Overloaded`](OffloadError::Overloaded), [`ShutDown`](OffloadError::ShutDown),
+    /// [`DeadlineExceeded`](OffloadError::DeadlineExceeded) or
+    /// [`Config`](OffloadError::Config).
     #[must_use]
     pub fn reason(&self) -> &OffloadError {
         &self.reason

@@ -1,6 +1,7 @@
 //! [`Offloaded`], the future of a call, and its options.
 
-use crate::cancel::Stopped;
+use crate::cancel::{self, Stopped};
+use crate::clock;
 use crate::core::job::{Extension, Failure, Job, Work};
 use crate::core::unwind::contain;
 use crate::error::{OffloadError, Panicked, Refused};
@@ -14,6 +15,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// A call that will run on a pool: the future made by
 /// [`offload_io`](crate::offload_io) and its siblings.
@@ -55,6 +57,7 @@ pub struct Offloaded<F, R, Form = Plain> {
     pool: Kind,
     on: Option<Offload>,
     label: Option<Cow<'static, str>>,
+    deadline: Option<u64>,
     form: PhantomData<fn() -> Form>,
 }
 
@@ -128,6 +131,7 @@ where
             pool,
             on: None,
             label: None,
+            deadline: None,
             form: PhantomData,
         }
     }
@@ -145,6 +149,37 @@ where
     /// Costs one more allocation for the job.
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
         self.label = Some(label.into());
+        self
+    }
+
+    /// Gives the call so much time from now on, for waiting and running together.
+    ///
+    /// When it is over and there is no value yet, the future resolves as
+    /// [`DeadlineExceeded`](OffloadError::DeadlineExceeded), at most some 5 ms later, also
+    /// if every worker is stuck. A job that waits then never starts: its closure is dropped
+    /// by the poll. One that runs sees it at its checkpoints, and in [`Job::remaining`]
+    /// beforehand; it goes on as an orphan, as after a [drop](Self#cancellation). Nobody
+    /// needs to poll for a job not to start after its deadline.
+    ///
+    /// The earlier of several deadlines counts, also that of an I/O job which makes the
+    /// call.
+    ///
+    /// # Cost
+    ///
+    /// Two more allocations, and the pools' timer thread while such calls are pending. A
+    /// system call only where it sleeps for longer than this call may take.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.due(clock::now().saturating_add(nanos))
+    }
+
+    /// The same with a point in time.
+    pub fn deadline(self, deadline: Instant) -> Self {
+        self.due(clock::at(deadline))
+    }
+
+    fn due(mut self, due: u64) -> Self {
+        self.deadline = Some(self.deadline.map_or(due, |earlier| earlier.min(due)));
         self
     }
 
@@ -203,7 +238,11 @@ where
                 Err(error) => return Err((closure, OffloadError::Config(error))),
             },
         };
-        let extension = self.label.take().map(|label| Box::new(Extension { label }));
+        if let Some(inherited) = cancel::inherited_deadline() {
+            self.deadline = Some(self.deadline.map_or(inherited, |own| own.min(inherited)));
+        }
+        let extension = (self.label.is_some() || self.deadline.is_some())
+            .then(|| Box::new(Extension::new(self.label.take(), self.deadline)));
         let body = Body {
             closure,
             types: PhantomData::<fn() -> (R, Form)>,
@@ -214,7 +253,7 @@ where
             .turns(self.pool)
             .submit(body, limit, waker, extension)
         {
-            Ok(caller) => Ok(Submitted::new(caller, offload, self.pool)),
+            Ok(caller) => Ok(Submitted::new(caller, offload, self.pool, self.deadline)),
             Err((body, reason)) => Err((body.closure, reason)),
         }
     }
@@ -247,7 +286,8 @@ where
             Policy::Reject => offload.capacity(),
         };
         match this.submit(closure, Some(cx), limit) {
-            Ok(submitted) => {
+            Ok(mut submitted) => {
+                submitted.set_alarm(cx.waker());
                 this.call = Call::Submitted(submitted);
                 Poll::Pending
             }
@@ -308,7 +348,9 @@ pub(crate) fn outcome<R>(output: Result<R, Failure>) -> Result<R, OffloadError> 
         Failure::Panicked { payload, label } => {
             OffloadError::Panicked(Panicked::new(payload, label))
         }
-        Failure::Stopped | Failure::Cancelled => OffloadError::Cancelled,
+        Failure::Stopped(stopped) => stopped.into(),
+        Failure::Cancelled => OffloadError::Cancelled,
+        Failure::Expired(expired) => expired.into(),
         Failure::ShutDown => OffloadError::ShutDown,
         Failure::NoThreads => OffloadError::NoThreads,
     })

@@ -1,5 +1,8 @@
 //! [`Handle`], a call that was started without awaiting it.
 
+use crate::backend::Turns;
+use crate::clock;
+use crate::core::alarms::Alarm;
 use crate::core::caller::Caller;
 use crate::error::OffloadError;
 use crate::future::{Flatten, outcome};
@@ -20,32 +23,88 @@ pub(crate) struct Submitted<R> {
     caller: Option<Caller<R>>,
     offload: Offload,
     pool: Kind,
+    deadline: Option<u64>,
+    /// Wakes the one who polls when the deadline passes.
+    alarm: Option<Arc<Alarm>>,
 }
 
 impl<R> Submitted<R> {
-    pub(crate) fn new(caller: Caller<R>, offload: Offload, pool: Kind) -> Self {
+    pub(crate) fn new(
+        caller: Caller<R>,
+        offload: Offload,
+        pool: Kind,
+        deadline: Option<u64>,
+    ) -> Self {
         Self {
             caller: Some(caller),
             offload,
             pool,
+            deadline,
+            alarm: None,
         }
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
         let caller = self.caller.as_mut();
-        let output = caller.expect("polled after it was ready").poll(waker)?;
-        // `poll` has ended the caller side: nothing is left to drop.
-        self.caller = None;
+        let output = match caller.expect("polled after it was ready").poll(waker) {
+            Some(output) => {
+                // `poll` has ended the caller side: nothing is left to drop.
+                self.caller = None;
+                output
+            }
+            None => {
+                self.set_alarm(waker);
+                // After setting it: should it ring from here on, there is another poll.
+                let now = self.overdue()?;
+                let caller = self.caller.take()?;
+                self.turns().expire(caller, now)
+            }
+        };
+        self.unset_alarm();
         Some(outcome(output))
     }
 
+    /// A call with a deadline is polled when it passes, though nothing else happens.
+    pub(crate) fn set_alarm(&mut self, waker: &Waker) {
+        let Some(deadline) = self.deadline else {
+            return;
+        };
+        match &self.alarm {
+            Some(alarm) => {
+                // One that has rung need not do it again: the deadline is looked at next.
+                let _is_set = alarm.set_waker(waker);
+            }
+            None => {
+                let supervisor = &self.turns().pool().supervisor;
+                self.alarm = Some(supervisor.wake_at(deadline, waker.clone()));
+            }
+        }
+    }
+
+    fn unset_alarm(&mut self) {
+        if let Some(alarm) = self.alarm.take() {
+            self.turns().pool().supervisor.disarm(&alarm);
+        }
+    }
+
+    /// The time, if it is past the deadline.
+    fn overdue(&self) -> Option<u64> {
+        let deadline = self.deadline?;
+        Some(clock::now()).filter(|now| *now >= deadline)
+    }
+
+    fn turns(&self) -> &Turns {
+        self.offload.turns(self.pool)
+    }
+
     fn is_finished(&self) -> bool {
-        self.caller.as_ref().is_none_or(Caller::is_finished)
+        let is_finished = self.caller.as_ref().is_none_or(Caller::is_finished);
+        is_finished || self.overdue().is_some()
     }
 
     fn abort(&self) {
         if let Some(caller) = &self.caller {
-            let turns = self.offload.turns(self.pool);
+            let turns = self.turns();
             let cancelled = caller.cancel(&turns.pool().queue);
             turns.cancelled(cancelled, false);
         }
@@ -60,8 +119,9 @@ impl<R> Submitted<R> {
 
 impl<R> Drop for Submitted<R> {
     fn drop(&mut self) {
+        self.unset_alarm();
         if let Some(caller) = self.caller.take() {
-            let turns = self.offload.turns(self.pool);
+            let turns = self.turns();
             let cancelled = caller.abandon(&turns.pool().queue);
             turns.cancelled(cancelled, true);
         }

@@ -5,6 +5,7 @@
 #![doc(test(attr(deny(warnings))))]
 
 mod cancel;
+mod clock;
 mod core;
 mod sync;
 
@@ -12,8 +13,6 @@ mod sync;
 pub mod backend;
 #[cfg(not(offramp_loom))]
 mod builder;
-#[cfg(not(offramp_loom))]
-mod clock;
 #[cfg(not(offramp_loom))]
 pub mod defaults;
 #[cfg(not(offramp_loom))]
@@ -32,8 +31,10 @@ mod pool;
 mod saturation;
 #[cfg(not(offramp_loom))]
 mod stats;
+#[cfg(not(offramp_loom))]
+mod supervisor;
 
-pub use crate::cancel::{Stopped, checkpoint};
+pub use crate::cancel::{Stopped, checkpoint, remaining};
 pub use crate::core::job::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{

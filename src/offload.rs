@@ -52,6 +52,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.io.close();
         self.cpu.close();
+        self.io.pool().supervisor.close();
     }
 }
 

@@ -2,14 +2,16 @@
 
 use crate::backend::{Backend, Turns};
 use crate::clock;
-use crate::core::caller::{Caller, Cancelled};
-use crate::core::job::{self, Extension, Failure, Work};
+use crate::core::caller::{Caller, Cancelled, Overdue};
+use crate::core::job::{self, Expired, Extension, Failure, Work};
 use crate::core::queue::Queue;
 use crate::core::running::Running;
 use crate::core::unwind::contain;
 use crate::error::OffloadError;
 use crate::stats::{Counters, PoolStats};
+use crate::supervisor::Supervisor;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::task::Waker;
 
@@ -29,6 +31,7 @@ pub(crate) struct Pool {
     /// Where waiting is refused.
     pub(crate) max_pending: usize,
     pub(crate) backend: Box<dyn Backend>,
+    pub(crate) supervisor: Arc<Supervisor>,
     /// Who waits for the shutdown.
     watchers: Mutex<Vec<Waker>>,
 }
@@ -39,6 +42,7 @@ impl Pool {
         capacity: usize,
         max_pending: usize,
         backend: Box<dyn Backend>,
+        supervisor: Arc<Supervisor>,
     ) -> Self {
         Self {
             kind,
@@ -47,6 +51,7 @@ impl Pool {
             capacity,
             max_pending,
             backend,
+            supervisor,
             watchers: Mutex::new(Vec::new()),
         }
     }
@@ -59,17 +64,18 @@ impl Pool {
     /// Runs a job that a turn took.
     pub(crate) fn run(&self, job: Running) {
         let start = clock::now();
-        let waited = start.saturating_sub(job.header().queued_at);
-        self.counters.started(waited);
+        let header = job.header();
+        if header.deadline().is_some_and(|deadline| start >= deadline) {
+            self.counters.expired();
+            let expired = header.progress(start);
+            return job.fail(Failure::Expired(expired));
+        }
+        header.set_started(start);
+        self.counters
+            .started(start.saturating_sub(header.queued_at));
         let (finished, ended) = match self.kind {
-            Kind::Io => {
-                // A `Job` lives until `complete`, and the guard ends before.
-                let view: *const job::Job = job.header().as_job();
-                // SAFETY: see above.
-                let _entered = crate::cancel::enter(unsafe { &*view });
-                job.run()
-            }
-            Kind::Cpu => job.run(),
+            Kind::Io => job.run(crate::cancel::enter),
+            Kind::Cpu => job.run(|_| ()),
         };
         self.counters
             .ended(ended, clock::now().saturating_sub(start));
@@ -128,7 +134,15 @@ impl Turns {
         extension: Option<Box<Extension>>,
     ) -> Result<Caller<W::Output>, (W, OffloadError)> {
         let pool = self.pool();
+        let now = clock::now();
         pool.counters.submitted();
+        let deadline = extension.as_ref().and_then(|extension| extension.deadline);
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            pool.counters.expired();
+            contain(|| drop(waker));
+            let expired = Expired { waited: 0, ran: 0 };
+            return Err((work, expired.into()));
+        }
         let Some(permit) = pool.queue.admit(limit) else {
             pool.counters.refused();
             contain(|| drop(waker));
@@ -139,7 +153,7 @@ impl Turns {
             };
             return Err((work, reason));
         };
-        let job = job::allocate(work, clock::now(), waker, extension);
+        let job = job::allocate(work, now, waker, extension);
         // SAFETY: a new job; its queue side goes to the queue, its caller side to
         // `Caller`. If the queue is sealed both are still ours.
         unsafe {
@@ -165,6 +179,26 @@ impl Turns {
             }
             Cancelled::Running if dropped => pool.counters.orphaned(),
             Cancelled::Running | Cancelled::No => {}
+        }
+    }
+
+    /// The deadline of `caller`'s job has passed: how it ends.
+    pub(crate) fn expire<R>(&self, caller: Caller<R>, now: u64) -> Result<R, Failure> {
+        let pool = self.pool();
+        let expired = Failure::Expired(caller.progress(now));
+        match caller.expire(&pool.queue) {
+            Overdue::Output(output) => output,
+            Overdue::Queued(left) => {
+                pool.counters.expired();
+                if left {
+                    pool.backend.demand(self);
+                }
+                Err(expired)
+            }
+            Overdue::Running => {
+                pool.counters.orphaned();
+                Err(expired)
+            }
         }
     }
 

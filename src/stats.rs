@@ -34,7 +34,7 @@ pub struct Stats {
 
 /// A snapshot of one pool.
 ///
-/// In every snapshot `submitted = completed + panicked + cancelled + refused +
+/// In every snapshot `submitted = completed + panicked + cancelled + expired + refused +
 /// failed + queued + running`. At rest `queued` and `running` are 0. The counters are
 /// read one after the other while the pool goes on, so in motion these two gauges can be
 /// too large by what moved meanwhile; they are never below 0.
@@ -49,6 +49,8 @@ pub struct PoolStats {
     pub panicked: u64,
     /// Jobs cancelled before they started, or stopped at a checkpoint.
     pub cancelled: u64,
+    /// Jobs whose deadline passed before they started: they never ran.
+    pub expired: u64,
     /// Calls not taken: the queue was full, or the pool shut down.
     pub refused: u64,
     /// Jobs taken that found no thread, or no pool any more.
@@ -144,6 +146,7 @@ pub(crate) struct Counters {
     refused: AtomicU64,
     failed: AtomicU64,
     cancelled: CachePadded<AtomicU64>,
+    expired: AtomicU64,
     orphaned: AtomicU64,
     orphans_ended: AtomicU64,
     shards: Box<[CachePadded<Shard>]>,
@@ -175,6 +178,7 @@ impl Counters {
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             cancelled: CachePadded::new(AtomicU64::new(0)),
+            expired: AtomicU64::new(0),
             orphaned: AtomicU64::new(0),
             orphans_ended: AtomicU64::new(0),
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
@@ -203,6 +207,10 @@ impl Counters {
 
     pub(crate) fn cancelled(&self) {
         self.cancelled.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn expired(&self) {
+        self.expired.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn orphaned(&self) {
@@ -255,6 +263,7 @@ impl Counters {
         let wait = histogram(|shard| &shard.wait);
         let started = sum(|shard| &shard.started);
         let cancelled = self.cancelled.load(Ordering::Acquire);
+        let expired = self.expired.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
         let refused = self.refused.load(Ordering::Acquire);
         let submitted = self.submitted.load(Ordering::Relaxed);
@@ -265,9 +274,10 @@ impl Counters {
             completed,
             panicked,
             cancelled: cancelled + stopped,
+            expired,
             refused,
             failed,
-            queued: submitted - (started + cancelled + failed + refused),
+            queued: submitted - (started + cancelled + expired + failed + refused),
             running,
             // A caller counts its orphan just after leaving it, so a short one may
             // have ended by then.

@@ -14,7 +14,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::Context;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -200,6 +200,34 @@ fn with_a_worker_alive_its_pool_goes_on_and_grows_when_it_may() {
 
         spawner.set(Mood::Start);
         assert_grows_to(&offload, 8);
+    }
+}
+
+/// The only worker is stuck until the second job runs, whose thread was refused. Nobody
+/// submits anything any more: only time can help.
+#[test]
+fn growth_is_tried_again_by_itself() {
+    for mood in REFUSALS {
+        let _watchdog = watchdog("growth by time");
+        let spawner = Spawner::new(Mood::Start);
+        let offload = spawner.pool(2);
+        offload_io(|| ()).on(&offload).wait().unwrap();
+        let (send, receive) = mpsc::channel();
+        let stuck = offload_io(move || receive.recv().unwrap()).on(&offload);
+        let stuck = stuck.try_spawn().unwrap();
+        wait_until("it runs", || offload.stats().io.running == 1);
+
+        spawner.set(mood);
+        let before = spawner.attempts();
+        let helps = offload_io(move || send.send(7).unwrap()).on(&offload);
+        let helps = helps.try_spawn().unwrap();
+        wait_until("refused, and more than once", || {
+            spawner.attempts() >= before + 2
+        });
+        assert!(!helps.is_finished());
+        spawner.set(Mood::Start);
+        assert_eq!(stuck.wait().unwrap(), 7, "{mood:?}");
+        helps.wait().unwrap();
     }
 }
 

@@ -19,7 +19,12 @@ use std::time::Duration;
 /// other. A gauge is unsigned: one that went below 0 would be huge.
 fn check([before, now, after]: [&PoolStats; 3]) {
     let ended = |stats: &PoolStats| {
-        stats.completed + stats.panicked + stats.cancelled + stats.refused + stats.failed
+        stats.completed
+            + stats.panicked
+            + stats.cancelled
+            + stats.expired
+            + stats.refused
+            + stats.failed
     };
     let started = |stats: &PoolStats| ended(stats) + stats.running;
     assert_eq!(now.submitted, started(now) + now.queued, "the sum: {now:?}");
@@ -47,6 +52,7 @@ fn check([before, now, after]: [&PoolStats; 3]) {
         ("panicked", now.panicked, before.panicked),
         ("cancelled", now.cancelled, before.cancelled),
         ("refused", now.refused, before.refused),
+        ("expired", now.expired, before.expired),
         ("failed", now.failed, before.failed),
         ("waits", now.wait.count(), before.wait.count()),
         ("runs", now.run.count(), before.run.count()),
@@ -124,7 +130,10 @@ fn operate(
             2 => Work::Checks,
             _ => Work::Quick,
         };
-        let call = call(body(work, counts));
+        let mut call = call(body(work, counts));
+        if random.below(8) == 0 {
+            call = call.timeout(Duration::from_micros(random.below(300)));
+        }
         let action = random.below(16);
         counts.calls.fetch_add(1, SeqCst);
         if action < 4 {
@@ -140,9 +149,11 @@ fn operate(
         let handle = match call.try_spawn() {
             Ok(handle) => handle,
             Err(refusal) => {
-                let is_full = matches!(refusal.reason(), OffloadError::Overloaded { .. });
-                assert!(is_full, "{refusal:?}");
-                counts.refused.fetch_add(1, SeqCst);
+                match refusal.reason() {
+                    OffloadError::Overloaded { .. } => counts.refused.fetch_add(1, SeqCst),
+                    OffloadError::DeadlineExceeded { .. } => 0,
+                    reason => panic!("{reason:?}"),
+                };
                 continue;
             }
         };
@@ -241,6 +252,7 @@ fn a_million_random_operations_never_break_the_sum() {
         assert!(sum(|pool| pool.panicked) > OPERATIONS / 100);
         assert!(sum(|pool| pool.cancelled) > OPERATIONS / 100);
         assert!(sum(|pool| pool.refused) > 0);
+        assert!(sum(|pool| pool.expired) > 0);
     });
 }
 
@@ -259,8 +271,10 @@ fn at_rest(stats: &PoolStats, counts: &Counts) {
     assert_eq!(stats.completed, completed);
     assert_eq!(stats.panicked, panicked);
     assert_eq!(stats.refused, refused);
-    // What neither ran to an end nor was refused was cancelled.
-    assert_eq!(stats.cancelled, calls - completed - panicked - refused);
+    // What neither ran to an end nor was refused was cancelled or expired.
+    let rest = calls - completed - panicked - refused;
+    assert_eq!(stats.cancelled + stats.expired, rest);
+    assert!(stats.cancelled >= stopped);
     assert_eq!(stats.failed, 0);
     assert_eq!((stats.queued, stats.running, stats.orphans), (0, 0, 0));
     let started = completed + panicked + stopped;

@@ -22,7 +22,7 @@ use crate::core::job::Failure;
 use crate::core::running::Running;
 use crate::pool::Pool;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Supplies turns to one pool.
 ///
@@ -80,6 +80,16 @@ impl Turns {
         Self {
             pool: Arc::new(pool),
         }
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Pool> {
+        Arc::downgrade(&self.pool)
+    }
+
+    pub(crate) fn upgrade(pool: &Weak<Pool>) -> Option<Self> {
+        Some(Self {
+            pool: pool.upgrade()?,
+        })
     }
 
     pub(crate) fn pool(&self) -> &Pool {

@@ -4,11 +4,14 @@ use super::{Backend, Threads, Turns};
 use crate::clock;
 use crate::core::crew::{Crew, Host, Size};
 use crate::core::unwind::contain;
+use crate::pool::Pool;
 use crate::saturation::Saturation;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 /// Runs on each pool thread when it starts or stops.
 pub(crate) type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -188,6 +191,29 @@ impl Host for Seat<'_> {
 
     fn now(&self) -> u64 {
         clock::now()
+    }
+
+    fn demand_at(&self, time: u64) {
+        let waker = Waker::from(Arc::new(Demand(self.turns.downgrade())));
+        self.turns.pool().supervisor.wake_at(time, waker);
+    }
+
+    fn back_in(&self) -> Option<Duration> {
+        self.turns.pool().supervisor.stand_in()
+    }
+}
+
+/// A look at the pool at a later time, if it still exists: an alarm that nobody rings
+/// must not keep it.
+struct Demand(Weak<Pool>);
+
+impl Wake for Demand {
+    fn wake(self: Arc<Self>) {
+        if let Some(turns) = Turns::upgrade(&self.0) {
+            if !turns.is_empty() {
+                turns.pool().backend.demand(&turns);
+            }
+        }
     }
 }
 

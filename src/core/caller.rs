@@ -1,6 +1,6 @@
 //! The caller's side of a job: what a future or a handle holds.
 
-use super::job::{self, Failure, Header};
+use super::job::{self, Expired, Failure, Header};
 use super::queue::Queue;
 use super::state::{Cancel, Leave, Poll};
 use super::unwind::contain;
@@ -21,6 +21,17 @@ pub(crate) struct Caller<R> {
 unsafe impl<R: Send> Send for Caller<R> {}
 // SAFETY: as above.
 unsafe impl<R: Send> Sync for Caller<R> {}
+
+/// How a job stood when its deadline had passed.
+#[must_use]
+pub(crate) enum Overdue<R> {
+    /// It had finished in time.
+    Output(Result<R, Failure>),
+    /// It had not started, and never will. The flag as in [`Cancelled::Queued`].
+    Queued(bool),
+    /// It runs, as an orphan from now on.
+    Running,
+}
 
 /// What a cancellation left to do outside of the job.
 #[must_use]
@@ -116,25 +127,44 @@ impl<R> Caller<R> {
     }
 
     /// The caller leaves and wants nothing any more.
-    pub(crate) fn abandon(mut self, queue: &Queue) -> Cancelled {
+    pub(crate) fn abandon(self, queue: &Queue) -> Cancelled {
+        match self.expire(queue) {
+            Overdue::Queued(left) => Cancelled::Queued(left),
+            Overdue::Running => Cancelled::Running,
+            Overdue::Output(output) => {
+                job::discard(output);
+                Cancelled::No
+            }
+        }
+    }
+
+    /// The deadline has passed: the caller leaves, with the output if there is one.
+    pub(crate) fn expire(mut self, queue: &Queue) -> Overdue<R> {
         match self.header().state.abandon() {
             Leave::Cancelled { waker } => {
                 let stored = self.cancelled_waker(waker);
                 contain(|| drop(stored));
                 let left = self.clear(queue);
                 self.leave();
-                Cancelled::Queued(left)
+                Overdue::Queued(left)
             }
-            Leave::Left => Cancelled::Running,
+            Leave::Left => Overdue::Running,
             Leave::Output => {
-                self.drop_output();
-                Cancelled::No
+                // SAFETY: finished: the output is ours, taken once.
+                let output = unsafe { job::take_output(self.job) };
+                self.leave();
+                Overdue::Output(output)
             }
             Leave::Shell => {
                 self.leave();
-                Cancelled::No
+                Overdue::Output(Err(Failure::Cancelled))
             }
         }
+    }
+
+    /// How far the job has got by `now`.
+    pub(crate) fn progress(&self, now: u64) -> Expired {
+        self.header().progress(now)
     }
 
     /// The caller leaves, the job goes on.

@@ -36,6 +36,13 @@ pub(crate) trait Host {
 
     /// The time in nanoseconds, for the back-off after a refused spawn.
     fn now(&self) -> u64;
+
+    /// Calls [`Crew::demand`] at this time, if jobs wait then.
+    fn demand_at(&self, time: u64);
+
+    /// An idle worker is to be back after this time for another look: see
+    /// `Alarms::stand_in`.
+    fn back_in(&self) -> Option<Duration>;
 }
 
 /// How many workers, and for how long.
@@ -166,7 +173,7 @@ impl Crew {
     /// README, "A refused spawn". The thread for `slot` will not come; submitters
     /// may have relied on it.
     pub(crate) fn refused(&self, slot: usize, host: &impl Host) {
-        self.back_off(host.now());
+        let retry_at = self.back_off(host.now());
         self.taken.remove(slot);
         // ORDERING: AcqRel, partner: `reserve` and `retire`: the last one to leave
         // sees the jobs that were pushed for the others.
@@ -175,6 +182,11 @@ impl Crew {
         self.present.fetch_sub(1, Ordering::AcqRel);
         if planted("crew: no look after a refusal") {
             return;
+        }
+        if !alone {
+            // Until then nobody tries. All workers may be stuck then, and nobody may
+            // ever submit again.
+            host.demand_at(retry_at);
         }
         // ORDERING: SeqCst fence, partner: the fence in `demand`.
         fence(Ordering::SeqCst);
@@ -188,11 +200,12 @@ impl Crew {
         }
     }
 
-    fn back_off(&self, now: u64) {
+    fn back_off(&self, now: u64) -> u64 {
         let pause = self.retry_pause.load(Ordering::Relaxed);
         self.retry_at.store(now + pause, Ordering::Relaxed);
         self.retry_pause
             .store((pause * 2).min(RETRY_LAST), Ordering::Relaxed);
+        now + pause
     }
 
     fn note_saturation(&self, host: &impl Host) {
@@ -292,10 +305,14 @@ impl Crew {
         // In this order: a closed queue that shows no job has none.
         let closed = host.is_closed();
         let work = host.has_work() && !planted("crew: no look before sleeping");
+        let mut back_in = None;
         if !work && !closed {
             let keep = self.alive.hint() <= self.size.min;
-            let timeout = (!keep).then_some(self.size.keep_alive);
-            if parker.park(timeout) {
+            let keep_alive = (!keep).then_some(self.size.keep_alive);
+            back_in = host
+                .back_in()
+                .filter(|back_in| keep_alive.is_none_or(|stay| *back_in < stay));
+            if parker.park(back_in.or(keep_alive)) {
                 if planted("crew: claim by the woken") {
                     let _ = self.idle.take(slot);
                 }
@@ -309,7 +326,7 @@ impl Crew {
             debug_assert!(notified);
             return Nap::Claimed;
         }
-        if work {
+        if work || back_in.is_some() {
             Nap::Own
         } else if closed {
             Nap::Leave

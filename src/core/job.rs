@@ -14,7 +14,7 @@
 use super::state::{Cancel, State};
 use super::unwind::{Payload, contain, drop_payload};
 use crate::cancel::Stopped;
-use crate::sync::UnsafeCell;
+use crate::sync::{Ordering, UnsafeCell, plain};
 use std::borrow::Cow;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,9 +36,11 @@ pub(crate) enum Failure {
         label: Option<Cow<'static, str>>,
     },
     /// The closure left at a checkpoint.
-    Stopped,
+    Stopped(Stopped),
     /// Cancelled before it started.
     Cancelled,
+    /// Its deadline passed before it started.
+    Expired(Expired),
     ShutDown,
     NoThreads,
 }
@@ -51,18 +53,30 @@ pub(crate) enum Ended {
     Stopped,
 }
 
+/// How far a job had got when its deadline passed, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expired {
+    pub(crate) waited: u64,
+    pub(crate) ran: u64,
+}
+
 /// What only some jobs carry, in an allocation of its own.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Extension {
-    pub(crate) label: Cow<'static, str>,
+    pub(crate) label: Option<Cow<'static, str>>,
+    /// In the clock's nanoseconds.
+    pub(crate) deadline: Option<u64>,
+    /// When a job with a deadline started; 0 before.
+    started_at: plain::AtomicU64,
 }
 
 /// A running job as its closure sees it.
 ///
 /// The `_with` forms hand a `&Job` to the closure. It is `Sync`: hand it into
 /// parallel sections, where the pool's threads may each look at it.
-#[repr(transparent)]
-pub struct Job(Header);
+pub struct Job {
+    header: NonNull<Header>,
+}
 
 pub(crate) struct Header {
     pub(crate) state: State,
@@ -105,7 +119,7 @@ union Slot {
 
 struct Vtable {
     /// Runs the closure and writes the output.
-    run: unsafe fn(NonNull<Header>) -> Ended,
+    run: unsafe fn(NonNull<Header>, &Job) -> Ended,
     /// Drops the closure and writes `failure` as the output.
     fail: unsafe fn(NonNull<Header>, Failure),
     /// Drops the closure.
@@ -182,6 +196,15 @@ pub(crate) unsafe fn dismantle<W: Work>(job: NonNull<Header>) -> W {
         .with_mut(|content| unsafe { ManuallyDrop::take(&mut (*content).work) })
 }
 
+/// Drops an output that nobody wants. A panic in that ends there.
+pub(crate) fn discard<R>(output: Result<R, Failure>) {
+    match output {
+        Ok(value) => drop(contain(|| drop(value))),
+        Err(Failure::Panicked { payload, .. }) => drop_payload(payload),
+        Err(_) => {}
+    }
+}
+
 impl<W: Work> Cell<W> {
     const VTABLE: Vtable = Vtable {
         run: Self::run,
@@ -219,17 +242,16 @@ impl<W: Work> Cell<W> {
         });
     }
 
-    unsafe fn run(job: NonNull<Header>) -> Ended {
+    unsafe fn run(job: NonNull<Header>, view: &Job) -> Ended {
         // SAFETY: the vtable is called for jobs of its own type; the worker that
         // claimed the job owns the payload (table at `State`).
         let (cell, work) = unsafe {
             let cell = Self::of(job);
             (cell, cell.take_work())
         };
-        let view = cell.header.as_job();
         let (ended, output) = match catch_unwind(AssertUnwindSafe(|| work.run(view))) {
             Ok(Ok(value)) => (Ended::Completed, Ok(value)),
-            Ok(Err(_)) => (Ended::Stopped, Err(Failure::Stopped)),
+            Ok(Err(stopped)) => (Ended::Stopped, Err(Failure::Stopped(stopped))),
             Err(payload) => {
                 let label = cell.header.label().cloned();
                 (Ended::Panicked, Err(Failure::Panicked { payload, label }))
@@ -278,11 +300,7 @@ impl<W: Work> Cell<W> {
                 .payload
                 .with_mut(|content| ManuallyDrop::take(&mut (*content).output))
         };
-        match output {
-            Ok(value) => drop(contain(|| drop(value))),
-            Err(Failure::Panicked { payload, .. }) => drop_payload(payload),
-            Err(_) => {}
-        }
+        discard(output);
     }
 
     unsafe fn free(job: NonNull<Header>) {
@@ -292,23 +310,62 @@ impl<W: Work> Cell<W> {
 }
 
 impl Job {
+    /// # Safety
+    ///
+    /// The job is claimed, and the view is gone before it is completed.
+    pub(crate) unsafe fn new(header: NonNull<Header>) -> Self {
+        Self { header }
+    }
+
     pub(crate) fn header(&self) -> &Header {
-        &self.0
+        // SAFETY: by the contract of `new`.
+        unsafe { self.header.as_ref() }
     }
 }
 
 // SAFETY: through a `&Job` only the atomic state word and the extension, which
-// never changes, can be reached.
+// never changes but for an atomic, can be reached.
 unsafe impl Sync for Job {}
 
+impl Extension {
+    pub(crate) fn new(label: Option<Cow<'static, str>>, deadline: Option<u64>) -> Self {
+        Self {
+            label,
+            deadline,
+            started_at: plain::AtomicU64::new(0),
+        }
+    }
+}
+
 impl Header {
-    pub(crate) fn as_job(&self) -> &Job {
-        // SAFETY: `Job` is a transparent wrapper of `Header`.
-        unsafe { &*ptr::from_ref(self).cast::<Job>() }
+    pub(crate) fn label(&self) -> Option<&Cow<'static, str>> {
+        self.extension.as_deref()?.label.as_ref()
     }
 
-    pub(crate) fn label(&self) -> Option<&Cow<'static, str>> {
-        self.extension.as_deref().map(|more| &more.label)
+    /// When the job is not worth anything any more, in the clock's nanoseconds.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        self.extension.as_deref()?.deadline
+    }
+
+    /// Worker: the job starts now. Told to its caller should its deadline pass.
+    pub(crate) fn set_started(&self, now: u64) {
+        if let Some(extension) = &self.extension {
+            // ORDERING: Relaxed: a number for a message, no decision.
+            extension.started_at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// How far it has got by `now`.
+    pub(crate) fn progress(&self, now: u64) -> Expired {
+        let started_at = match &self.extension {
+            Some(extension) => extension.started_at.load(Ordering::Relaxed),
+            None => 0,
+        };
+        let start = if started_at == 0 { now } else { started_at };
+        Expired {
+            waited: start.saturating_sub(self.queued_at),
+            ran: now.saturating_sub(start),
+        }
     }
 
     /// # Safety
@@ -365,9 +422,9 @@ impl Header {
 /// # Safety
 ///
 /// The caller claimed the job and has not run or failed it.
-pub(crate) unsafe fn run(job: NonNull<Header>) -> Ended {
+pub(crate) unsafe fn run(job: NonNull<Header>, view: &Job) -> Ended {
     // SAFETY: by contract.
-    unsafe { (job.as_ref().vtable.run)(job) }
+    unsafe { (job.as_ref().vtable.run)(job, view) }
 }
 
 /// # Safety

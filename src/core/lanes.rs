@@ -16,6 +16,8 @@ pub(crate) struct Lanes {
     /// Reversed, on the way to the lanes. Filled only while `newest_first` is
     /// emptied, and emptied before the next drain: submission order is kept.
     oldest_first: *mut Header,
+    /// Shells let go of since `take_released`.
+    released: usize,
 }
 
 // SAFETY: the pointers are owned: a job's queue side belongs to the structure it
@@ -36,21 +38,6 @@ struct Lane {
 unsafe fn links<R>(job: *mut Header, f: impl FnOnce(&mut Links) -> R) -> R {
     // SAFETY: by contract; the lock makes the access exclusive.
     unsafe { (*job).links.with_mut(|links| f(&mut *links)) }
-}
-
-/// Ends the queue side of a cancelled job.
-///
-/// # Safety
-///
-/// The shell is in no list and no graveyard.
-unsafe fn release(shell: *mut Header) {
-    // SAFETY: by contract the queue side is ours; after `release_queue` answered
-    // "the caller left before" we are the later side and free.
-    unsafe {
-        if (*shell).state.release_queue() {
-            free(NonNull::new_unchecked(shell));
-        }
-    }
 }
 
 impl Lane {
@@ -112,6 +99,7 @@ impl Lanes {
             shared: Lane::new(),
             newest_first: ptr::null_mut(),
             oldest_first: ptr::null_mut(),
+            released: 0,
         }
     }
 
@@ -172,7 +160,7 @@ impl Lanes {
             let (next, place) = links(job, |job| (job.next, job.place));
             self.oldest_first = next;
             if place == Place::Buried {
-                release(job);
+                self.release(job);
             } else {
                 self.shared.append(job);
             }
@@ -192,11 +180,32 @@ impl Lanes {
                 Place::Inbox => links(shell, |links| links.place = Place::Buried),
                 Place::Lane => {
                     self.shared.unlink(shell);
-                    release(shell);
+                    self.release(shell);
                 }
-                Place::Out => release(shell),
+                Place::Out => self.release(shell),
                 Place::Buried => unreachable!("a shell was buried twice"),
             }
         }
+    }
+
+    /// Ends the queue side of a cancelled job.
+    ///
+    /// # Safety
+    ///
+    /// The shell is in no list and no graveyard.
+    unsafe fn release(&mut self, shell: *mut Header) {
+        self.released += 1;
+        // SAFETY: by contract the queue side is ours; after `release_queue` answered
+        // "the caller left before" we are the later side and free.
+        unsafe {
+            if (*shell).state.release_queue() {
+                free(NonNull::new_unchecked(shell));
+            }
+        }
+    }
+
+    /// How many shells were let go of since the last call.
+    pub(crate) fn take_released(&mut self) -> usize {
+        std::mem::take(&mut self.released)
     }
 }

@@ -4,6 +4,7 @@
 //! check all of it; README.md beside this file is the protocol with its proof
 //! sketch.
 
+pub(crate) mod alarms;
 pub(crate) mod caller;
 pub(crate) mod crew;
 mod inbox;

@@ -8,13 +8,19 @@ use super::job::{Failure, Header};
 use super::lanes::Lanes;
 use super::running::Running;
 use super::state::Claim;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fence, planted};
+use crate::sync::{
+    AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fence, plain, planted,
+};
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
 
 /// Steps from inbox to lanes (two a job) that are taken for each cancelled job at most:
 /// for more jobs than the one it added, but few enough not to hold up an event loop.
 const STEPS_PER_BURIAL: usize = 32;
+
+/// So many shells more than `limit` may be about before `admit` refuses. They pile up
+/// only while the lock's holder is kept from running and others go on cancelling.
+pub(crate) const SPARE_SHELLS: usize = 1024;
 
 pub(crate) struct Queue {
     /// Jobs admitted and not yet started, cancelled or failed.
@@ -26,6 +32,8 @@ pub(crate) struct Queue {
     left: CachePadded<AtomicBool>,
     /// Shells of cancelled jobs, to be unlinked; a push-only stack like the inbox.
     graveyard: AtomicPtr<Header>,
+    /// Shells in the graveyard, the inbox or a lane.
+    shells: plain::AtomicUsize,
 }
 
 /// The right to push one job.
@@ -50,11 +58,16 @@ impl Queue {
             lanes: CachePadded::new(Mutex::new(Lanes::new())),
             left: CachePadded::new(AtomicBool::new(false)),
             graveyard: AtomicPtr::new(ptr::null_mut()),
+            shells: plain::AtomicUsize::new(0),
         }
     }
 
-    /// Takes up room for one job, unless `limit` jobs are pending.
+    /// Takes up room for one job, unless `limit` jobs are pending, or more shells than
+    /// that wait to be freed.
     pub(crate) fn admit(&self, limit: usize) -> Option<Permit> {
+        if self.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
+            return None;
+        }
         if planted("queue: admit in two steps") {
             if self.pending.load(Ordering::Relaxed) >= limit {
                 return None;
@@ -128,6 +141,7 @@ impl Queue {
         };
         let more = !lanes.is_empty();
         self.set_left(more);
+        self.forget_shells(&mut lanes);
         drop(lanes);
         self.look_at_graveyard_again();
         let job = job?;
@@ -158,6 +172,7 @@ impl Queue {
         }
         lanes.seal(&self.inbox);
         self.set_left(!lanes.is_empty());
+        self.forget_shells(&mut lanes);
         drop(lanes);
         self.look_at_graveyard_again();
     }
@@ -181,6 +196,8 @@ impl Queue {
     /// slot, and calls this once.
     #[must_use]
     pub(crate) unsafe fn bury(&self, shell: NonNull<Header>) -> bool {
+        // Counted before anybody can free it.
+        self.shells.fetch_add(1, Ordering::Relaxed);
         let mut top = self.graveyard.hint();
         loop {
             // SAFETY: by contract the slot is ours and empty.
@@ -230,6 +247,7 @@ impl Queue {
             lanes.drain(&self.inbox, steps * shells);
             left = !lanes.is_empty();
             self.set_left(left);
+            self.forget_shells(&mut lanes);
         }
     }
 
@@ -253,9 +271,17 @@ impl Queue {
         shells
     }
 
+    fn forget_shells(&self, lanes: &mut Lanes) {
+        let released = lanes.take_released();
+        if released > 0 {
+            self.shells.fetch_sub(released, Ordering::Relaxed);
+        }
+    }
+
     #[cfg(all(test, offramp_loom))]
-    pub(crate) fn graveyard_is_empty(&self) -> bool {
-        self.graveyard.load(Ordering::Relaxed).is_null()
+    pub(crate) fn has_no_shells(&self) -> bool {
+        let buried = self.graveyard.load(Ordering::Relaxed).is_null();
+        buried && self.shells.load(Ordering::Relaxed) == 0
     }
 
     fn set_left(&self, left: bool) {
@@ -271,5 +297,55 @@ impl Drop for Queue {
         // Nobody pushes or takes any more, but jobs may be left whose backend
         // never came: their callers still get an answer.
         self.fail_all(|| Failure::ShutDown, || {});
+    }
+}
+
+#[cfg(all(test, not(offramp_loom)))]
+mod tests {
+    use super::{Queue, SPARE_SHELLS};
+    use crate::cancel::Stopped;
+    use crate::core::caller::Caller;
+    use crate::core::job::{self, Job, Work};
+
+    struct Nothing;
+
+    impl Work for Nothing {
+        type Output = ();
+
+        fn run(self, _: &Job) -> Result<(), Stopped> {
+            Ok(())
+        }
+    }
+
+    fn push(queue: &Queue, limit: usize) -> Option<Caller<()>> {
+        let permit = queue.admit(limit)?;
+        let job = job::allocate(Nothing, 0, None, None);
+        // SAFETY: new: one side goes to the queue, the other to the `Caller`.
+        unsafe {
+            queue.push(permit, job).ok()?;
+            Some(Caller::new(job))
+        }
+    }
+
+    #[test]
+    fn shells_are_bounded_while_the_lock_is_held() {
+        let queue = Queue::new();
+        let held = queue.lanes.lock();
+        let limit = 10;
+        let mut cancelled = 0;
+        while let Some(caller) = push(&queue, limit) {
+            let _ = caller.abandon(&queue);
+            cancelled += 1;
+            assert!(cancelled <= limit + SPARE_SHELLS, "no bound");
+        }
+        assert_eq!(cancelled, limit + SPARE_SHELLS);
+        assert_eq!(queue.pending(), 0);
+        drop(held);
+        // As every holder of the lock does.
+        queue.look_at_graveyard_again();
+        assert!(queue.next().is_none());
+        assert_eq!(queue.shells.load(super::Ordering::Relaxed), 0);
+        let caller = push(&queue, limit).expect("room again");
+        let _ = caller.abandon(&queue);
     }
 }

@@ -1,6 +1,6 @@
 //! The worker's side of a job, from claim to release.
 
-use super::job::{self, Ended, Failure, Header};
+use super::job::{self, Ended, Failure, Header, Job};
 use super::state::Complete;
 use super::unwind::contain;
 use std::ptr::NonNull;
@@ -33,11 +33,16 @@ impl Running {
         unsafe { self.job.as_ref() }
     }
 
-    /// Runs the closure here. Panics stay inside.
-    pub(crate) fn run(self) -> (Finished, Ended) {
+    /// Runs the closure here, with what `enter` answers held meanwhile. Panics stay
+    /// inside.
+    pub(crate) fn run<G>(self, enter: impl FnOnce(&Job) -> G) -> (Finished, Ended) {
         let job = self.into_job();
+        // SAFETY: claimed; `Finished` comes after the view.
+        let view = unsafe { Job::new(job) };
+        let entered = enter(&view);
         // SAFETY: claimed, and run once.
-        let ended = unsafe { job::run(job) };
+        let ended = unsafe { job::run(job, &view) };
+        drop(entered);
         (Finished { job }, ended)
     }
 

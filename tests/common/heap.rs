@@ -19,11 +19,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 pub(crate) struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static LARGE: AtomicUsize = AtomicUsize::new(0);
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 fn grown(bytes: usize) {
     ALLOCATIONS.fetch_add(1, SeqCst);
+    if bytes >= 1024 {
+        LARGE.fetch_add(1, SeqCst);
+    }
     let live = LIVE.fetch_add(bytes, SeqCst) + bytes;
     // Most allocations set no record: those do without the second write.
     if live > PEAK.load(SeqCst) {
@@ -56,6 +60,11 @@ unsafe impl GlobalAlloc for Counting {
 /// Allocations made so far, by all threads.
 pub(crate) fn allocations() -> usize {
     ALLOCATIONS.load(SeqCst)
+}
+
+/// Those of them that were of 1 KiB or more.
+pub(crate) fn large_allocations() -> usize {
+    LARGE.load(SeqCst)
 }
 
 /// Bytes allocated and not freed.

@@ -237,6 +237,7 @@ fn a_refused_spawn_beside_a_worker_keeps_the_job() {
         || {
             let seat = Seat::new(1, 2, 0);
             seat.warm_up();
+            // Time never comes.
             seat.0.refusals.store(9, Ordering::Relaxed);
             let first = seat.submit(|| ()).unwrap();
             let second = seat.submit(|| ()).unwrap();
@@ -245,4 +246,24 @@ fn a_refused_spawn_beside_a_worker_keeps_the_job() {
             seat.finish();
         },
     );
+}
+
+/// The only worker is stuck, the second was refused, and nobody submits any more.
+#[test]
+fn a_refused_spawn_is_retried_by_time() {
+    check("a_refused_spawn_is_retried_by_time", Some(1), || {
+        let seat = Seat::new(1, 2, 0);
+        seat.warm_up();
+        seat.0.refusals.store(1, Ordering::Relaxed);
+        let met = Arc::new(Notify::new());
+        let waits = seat.submit({
+            let met = Arc::clone(&met);
+            move || met.wait()
+        });
+        let comes = seat.submit(move || met.notify());
+        seat.ring();
+        await_it(waits.unwrap()).unwrap();
+        await_it(comes.unwrap()).unwrap();
+        seat.finish();
+    });
 }

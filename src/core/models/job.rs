@@ -1,7 +1,7 @@
 //! One job, its two sides, every order of events: without a bound.
 
 use super::{Fate, await_it, check, push, run_one};
-use crate::core::caller::Cancelled;
+use crate::core::caller::{Cancelled, Overdue};
 use crate::core::job::Failure;
 use crate::core::queue::Queue;
 use loom::sync::Arc;
@@ -74,6 +74,35 @@ fn poll_then_drop_against_completion() {
         let ran = worker.join().unwrap();
         assert_eq!(matches!(cancelled, Cancelled::Queued(_)), !ran);
         assert_eq!(fate.runs(), usize::from(ran));
+    });
+}
+
+/// A deadline passes: the caller gets the output, or nothing ever runs, or it leaves a
+/// running job behind.
+#[test]
+fn deadline_against_claim_and_completion() {
+    check("deadline_against_claim_and_completion", None, || {
+        let queue = Arc::new(Queue::new());
+        let fate = Fate::new();
+        let mut caller = push(&queue, 1, fate.closure()).unwrap();
+        let worker = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || run_one(&queue)
+        });
+        if let Some(output) = caller.poll(Waker::noop()) {
+            output.unwrap();
+            worker.join().unwrap();
+            return;
+        }
+        let overdue = caller.expire(&queue);
+        let ran = worker.join().unwrap();
+        match overdue {
+            Overdue::Output(output) => output.unwrap(),
+            Overdue::Queued(_) => assert!(!ran),
+            Overdue::Running => assert!(ran),
+        }
+        assert_eq!(fate.runs(), usize::from(ran));
+        assert_eq!(queue.pending(), 0);
     });
 }
 

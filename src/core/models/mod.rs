@@ -5,6 +5,7 @@
 //! thread fires; every guarded line has a planted bug in `planted.rs` that one of
 //! these has to fail on.
 
+mod alarms;
 mod crew;
 mod job;
 mod planted;
@@ -16,9 +17,9 @@ use super::crew::{Crew, Host, Size};
 use super::job::{Ended, Failure, Job, Work, allocate, dismantle};
 use super::queue::Queue;
 use crate::cancel::Stopped;
-use crate::sync::plain;
+use crate::sync::{plain, planted};
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,7 @@ fn push_work<W: Work>(queue: &Queue, limit: usize, work: W) -> Option<Caller<W::
 fn run_one(queue: &Queue) -> bool {
     match queue.next() {
         Some(taken) => {
-            let (finished, _ended): (_, Ended) = taken.job.run();
+            let (finished, _ended): (_, Ended) = taken.job.run(|_| ());
             finished.complete();
             true
         }
@@ -160,6 +161,9 @@ struct Pool {
     crew: Crew,
     /// Spawns to be refused before one succeeds.
     refusals: plain::AtomicUsize,
+    now: plain::AtomicU64,
+    /// What `demand_at` asked for: an event that the model fires, or never.
+    alarm: std::sync::Mutex<Option<u64>>,
     workers: std::sync::Mutex<Vec<loom::thread::JoinHandle<()>>>,
 }
 
@@ -178,6 +182,8 @@ impl Seat {
                 keep_alive,
             }),
             refusals: plain::AtomicUsize::new(refusals),
+            now: plain::AtomicU64::new(0),
+            alarm: std::sync::Mutex::default(),
             workers: std::sync::Mutex::default(),
         }))
     }
@@ -208,6 +214,19 @@ impl Seat {
         loom::stop_exploring();
         self.run(|| ());
         loom::explore();
+    }
+
+    /// The time that `demand_at` asked for has come.
+    fn ring(&self) {
+        let Some(time) = self.0.alarm.lock().unwrap().take() else {
+            return;
+        };
+        self.0.now.store(time, Ordering::Relaxed);
+        // As in `Turns::is_empty`.
+        fence(Ordering::SeqCst);
+        if self.0.queue.has_work() && !planted("crew: no growth by time") {
+            self.0.crew.demand(self);
+        }
     }
 
     fn close(&self) {
@@ -252,7 +271,7 @@ impl Host for Seat {
             return false;
         };
         taken(next.more);
-        let (finished, _) = next.job.run();
+        let (finished, _) = next.job.run(|_| ());
         finished.complete();
         true
     }
@@ -283,6 +302,14 @@ impl Host for Seat {
     fn saturated(&self) {}
 
     fn now(&self) -> u64 {
-        0
+        self.0.now.load(Ordering::Relaxed)
+    }
+
+    fn demand_at(&self, time: u64) {
+        *self.0.alarm.lock().unwrap() = Some(time);
+    }
+
+    fn back_in(&self) -> Option<Duration> {
+        None
     }
 }

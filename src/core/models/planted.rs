@@ -54,6 +54,10 @@ const PLANTED: &[(&str, &str)] = &[
         "crew::a_refused_spawn_with_nobody_else_fails_every_job",
     ),
     (
+        "crew: no growth by time",
+        "crew::a_refused_spawn_is_retried_by_time",
+    ),
+    (
         "queue: closed and seemingly empty",
         "residents::a_root_against_stop",
     ),
@@ -76,6 +80,22 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "residents: roots left behind",
         "residents::roots_in_a_workers_hands_against_the_bell",
+    ),
+    (
+        "alarms: no look before sleeping",
+        "alarms::arming_against_sleep",
+    ),
+    (
+        "alarms: no fence after arming",
+        "alarms::arming_against_sleep",
+    ),
+    (
+        "alarms: over unseen",
+        "alarms::a_waker_changed_while_the_alarm_rings",
+    ),
+    (
+        "alarms: no look before leaving",
+        "alarms::arming_against_leaving",
     ),
 ];
 

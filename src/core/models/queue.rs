@@ -94,7 +94,7 @@ fn no_shell_stays_behind() {
         drop(second.unwrap().abandon(&queue));
         other.join().unwrap();
         worker.join().unwrap();
-        assert!(queue.graveyard_is_empty());
+        assert!(queue.has_no_shells());
         for fate in fates {
             fate.runs();
         }
