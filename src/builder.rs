@@ -25,6 +25,7 @@ use std::time::Duration;
 /// |---|---|---|
 /// | [`io_min_threads`](Self::io_min_threads) | `OFFRAMP_IO_MIN_THREADS` | [`IO_MIN_THREADS`](crate::defaults::IO_MIN_THREADS) |
 /// | [`io_max_threads`](Self::io_max_threads) | `OFFRAMP_IO_MAX_THREADS` | [`IO_MAX_THREADS`](crate::defaults::IO_MAX_THREADS) |
+/// | [`io_extra_threads`](Self::io_extra_threads) | `OFFRAMP_IO_EXTRA_THREADS` | [`IO_EXTRA_THREADS`](crate::defaults::IO_EXTRA_THREADS) |
 /// | [`io_keep_alive`](Self::io_keep_alive) | `OFFRAMP_IO_KEEP_ALIVE_MS` | [`IO_KEEP_ALIVE`](crate::defaults::IO_KEEP_ALIVE) |
 /// | [`io_stack_size`](Self::io_stack_size) | `OFFRAMP_IO_STACK_SIZE` | the platform's, 2 MiB as a rule |
 /// | [`cpu_threads`](Self::cpu_threads) | `OFFRAMP_CPU_THREADS` | as many as the process may use CPUs |
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub struct Builder {
     io_min_threads: Option<usize>,
     io_max_threads: Option<usize>,
+    io_extra_threads: Option<usize>,
     io_keep_alive: Option<Duration>,
     io_stack_size: Option<usize>,
     io_spawner: Option<Spawner>,
@@ -51,7 +53,7 @@ pub struct Builder {
 }
 
 /// Most threads of a pool.
-const MOST_THREADS: usize = 1024;
+pub(crate) const MOST_THREADS: usize = 1024;
 /// Most jobs that may be made to wait: some 100 GB of them.
 const MOST_JOBS: usize = 1 << 30;
 /// Rust's own start-up of a thread needs some stack.
@@ -69,6 +71,15 @@ impl Builder {
     /// Most I/O threads: 1 to 1024. As many blocking calls make progress at once.
     pub fn io_max_threads(mut self, threads: usize) -> Self {
         self.io_max_threads = Some(threads);
+        self
+    }
+
+    /// Threads beyond the maximum that stand in for those whose jobs wait for other jobs of
+    /// the pool: 0 to 1024. Beyond them such a wait is
+    /// [`WouldDeadlock`](crate::OffloadError::WouldDeadlock), or what it waits for runs
+    /// right there: see [`Job::block_on`](crate::Job::block_on).
+    pub fn io_extra_threads(mut self, threads: usize) -> Self {
+        self.io_extra_threads = Some(threads);
         self
     }
 
@@ -204,6 +215,7 @@ impl Builder {
         if let Some(backend) = self.io_backend.take() {
             exclusive("io_min_threads", self.io_min_threads.is_some())?;
             exclusive("io_max_threads", self.io_max_threads.is_some())?;
+            exclusive("io_extra_threads", self.io_extra_threads.is_some())?;
             exclusive("io_keep_alive", self.io_keep_alive.is_some())?;
             exclusive("io_stack_size", self.io_stack_size.is_some())?;
             exclusive("io_spawner", self.io_spawner.is_some())?;
@@ -221,6 +233,12 @@ impl Builder {
             defaults::IO_MIN_THREADS,
             0..=max,
         )?;
+        let extra = environment::number(
+            "io_extra_threads",
+            self.io_extra_threads,
+            defaults::IO_EXTRA_THREADS,
+            0..=MOST_THREADS,
+        )?;
         let keep_alive = environment::millis(
             "io_keep_alive",
             self.io_keep_alive,
@@ -236,6 +254,8 @@ impl Builder {
             size: Size {
                 min,
                 max,
+                most: MOST_THREADS,
+                extra,
                 keep_alive,
             },
             name: format!("{name}-io"),
@@ -280,6 +300,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("io_min_threads", &self.io_min_threads)
             .field("io_max_threads", &self.io_max_threads)
+            .field("io_extra_threads", &self.io_extra_threads)
             .field("io_keep_alive", &self.io_keep_alive)
             .field("io_stack_size", &self.io_stack_size)
             .field("io_spawner", &closure(self.io_spawner.is_some()))

@@ -1,17 +1,15 @@
-//! How running code learns that it should stop: [`Job`], [`checkpoint`].
+//! How running code learns that it should stop: [`Job`] and [`Stopped`].
 
 use crate::clock;
 use crate::core::job::{Expired, Job};
-use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::ptr;
 use std::time::{Duration, Instant};
 
 /// The proof that a checkpoint said "stop".
 ///
-/// Only [`checkpoint`] and [`Job::checkpoint`] make one. A closure of a `_with`
+/// Only [`checkpoint`](crate::checkpoint()) and [`Job::checkpoint`] make one. A closure of a `_with`
 /// form that returns it resolves as
 /// [`OffloadError::Cancelled`](crate::OffloadError::Cancelled), or as
 /// [`DeadlineExceeded`](crate::OffloadError::DeadlineExceeded) if that was the reason. For
@@ -107,62 +105,5 @@ impl fmt::Debug for Job {
             .field("is_cancelled", &self.is_cancelled())
             .field("remaining", &self.remaining())
             .finish()
-    }
-}
-
-thread_local! {
-    /// The I/O job that this thread runs.
-    static CURRENT: Cell<*const Job> = const { Cell::new(ptr::null()) };
-}
-
-/// Stops here, by `?`, if the I/O job that runs on this thread is to stop.
-///
-/// For code deep inside of an I/O job, whose signatures need not change:
-/// anywhere else (on an event loop, in a thread of your own, in a CPU job) it
-/// answers `Ok`. A CPU job looks at its [`Job`] instead, because a rayon thread may
-/// be running a piece of another job.
-///
-/// # Errors
-///
-/// [`Stopped`] if the job's caller has dropped its future or aborted its handle, or its
-/// deadline has passed.
-pub fn checkpoint() -> Result<(), Stopped> {
-    with_current(Job::checkpoint).unwrap_or(Ok(()))
-}
-
-/// How much time the I/O job that runs on this thread has left, see [`Job::remaining`].
-/// `None` anywhere else.
-#[must_use]
-pub fn remaining() -> Option<Duration> {
-    with_current(Job::remaining).flatten()
-}
-
-/// The deadline that calls made by the I/O job on this thread inherit.
-pub(crate) fn inherited_deadline() -> Option<u64> {
-    with_current(|job| job.header().deadline()).flatten()
-}
-
-fn with_current<R>(f: impl FnOnce(&Job) -> R) -> Option<R> {
-    // In a thread-local's destructor ours may be gone: no job runs then.
-    let job = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
-    // SAFETY: set by `enter` for the time that the job runs on this thread.
-    unsafe { job.as_ref() }.map(f)
-}
-
-/// Makes `job` the one that [`checkpoint`] asks, until the guard is dropped.
-pub(crate) fn enter(job: &Job) -> Entered {
-    let before = CURRENT
-        .try_with(|current| current.replace(job))
-        .unwrap_or(ptr::null());
-    Entered { before }
-}
-
-pub(crate) struct Entered {
-    before: *const Job,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let _ = CURRENT.try_with(|current| current.set(self.before));
     }
 }

@@ -14,6 +14,11 @@ pub const IO_MIN_THREADS: usize = 0;
 /// processes is often 1,024 or more.
 pub const IO_MAX_THREADS: usize = 256;
 
+/// I/O threads that may stand in for others whose jobs wait for jobs. Such waits should be
+/// few and short; 128 hold a burst of them, and a hundred levels of nesting even where one
+/// thread is the maximum. They are started only then.
+pub const IO_EXTRA_THREADS: usize = 128;
+
 /// How long an I/O thread beyond the minimum waits for work: long enough to bridge
 /// the gaps of request traffic, short enough to give a burst's memory back soon.
 pub const IO_KEEP_ALIVE: Duration = Duration::from_secs(10);

@@ -1,13 +1,15 @@
 //! [`Offloaded`], the future of a call, and its options.
 
-use crate::cancel::{self, Stopped};
+use crate::cancel::Stopped;
 use crate::clock;
 use crate::core::job::{Extension, Failure, Job, Work};
 use crate::core::unwind::contain;
+use crate::current;
 use crate::error::{OffloadError, Panicked, Refused};
 use crate::handle::{Handle, Submitted};
-use crate::offload::{Offload, Policy};
+use crate::offload::Offload;
 use crate::pool::Kind;
+use crate::waiting::Inline;
 use pin_project::pin_project;
 use std::borrow::Cow;
 use std::fmt;
@@ -33,10 +35,10 @@ use std::time::{Duration, Instant};
 ///
 /// # Waiting and backpressure
 ///
-/// While the future is pending its job waits in turn. Under [`Policy::Wait`] it is
+/// While the future is pending its job waits in turn. Under [`Policy::Wait`](crate::Policy::Wait) it is
 /// refused ([`Overloaded`](OffloadError::Overloaded)) only where
 /// [`max_pending`](crate::Builder::max_pending) jobs wait already, under
-/// [`Policy::Reject`] where [`capacity`](crate::Builder::capacity) do.
+/// [`Policy::Reject`](crate::Policy::Reject) where [`capacity`](crate::Builder::capacity) do.
 ///
 /// # Cancellation
 ///
@@ -178,6 +180,14 @@ where
         self.due(clock::at(deadline))
     }
 
+    /// With the deadline of `job`, which makes this call.
+    pub(crate) fn due_with(self, job: &Job) -> Self {
+        match job.header().deadline() {
+            Some(deadline) => self.due(deadline),
+            None => self,
+        }
+    }
+
     fn due(mut self, due: u64) -> Self {
         self.deadline = Some(self.deadline.map_or(due, |earlier| earlier.min(due)));
         self
@@ -206,14 +216,43 @@ where
     /// Runs the call and blocks this thread until it is over: for callers that are
     /// not async.
     ///
-    /// Never call it on an event loop, and not from inside a job of the same pool
-    /// either: there it waits for a thread while it occupies one.
+    /// Never call it on an event loop. Inside of a job of the same pool the closure runs
+    /// right here, so that jobs that wait for jobs cannot hang their pool; inside of
+    /// another job that one [lends its turn](Job::block_on) meanwhile.
     ///
     /// # Errors
     ///
     /// As for awaiting.
-    pub fn wait(self) -> Result<R, OffloadError> {
-        crate::handle::block_on(self)
+    ///
+    /// # Panics
+    ///
+    /// If the future was polled before and was ready.
+    pub fn wait(mut self) -> Result<R, OffloadError> {
+        let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
+            return crate::waiting::block_on(self);
+        };
+        let refused = match self.resolve() {
+            Ok(offload) if current::is_in(offload.turns(self.pool)) => {
+                let inline = Inline::default();
+                let _keeps = current::enter_inline(&inline);
+                // It will wait for nothing, so there is no limit to its waiting.
+                match self.submit(closure, None, |_| usize::MAX) {
+                    Ok(submitted) => {
+                        inline.run_next(offload.turns(self.pool));
+                        return submitted.wait();
+                    }
+                    Err(refused) => refused,
+                }
+            }
+            Ok(_) => match self.submit(closure, None, Offload::waiting_limit) {
+                Ok(submitted) => return submitted.wait(),
+                Err(refused) => refused,
+            },
+            Err(error) => (closure, error),
+        };
+        let (closure, reason) = refused;
+        contain(|| drop(closure));
+        Err(reason)
     }
 
     /// Merges the call's failures into the closure's own error type.
@@ -225,20 +264,27 @@ where
         Flatten::new(self)
     }
 
+    /// The pools it is for.
+    fn resolve(&mut self) -> Result<Offload, OffloadError> {
+        let offload = match self.on.take() {
+            Some(offload) => offload,
+            None => Offload::global().map_err(OffloadError::Config)?,
+        };
+        self.on = Some(offload.clone());
+        Ok(offload)
+    }
+
     fn submit(
         &mut self,
         closure: F,
         cx: Option<&mut Context<'_>>,
         limit: impl FnOnce(&Offload) -> usize,
     ) -> Result<Submitted<R>, (F, OffloadError)> {
-        let offload = match self.on.take() {
-            Some(offload) => offload,
-            None => match Offload::global() {
-                Ok(offload) => offload,
-                Err(error) => return Err((closure, OffloadError::Config(error))),
-            },
+        let offload = match self.resolve() {
+            Ok(offload) => offload,
+            Err(error) => return Err((closure, error)),
         };
-        if let Some(inherited) = cancel::inherited_deadline() {
+        if let Some(inherited) = current::inherited_deadline() {
             self.deadline = Some(self.deadline.map_or(inherited, |own| own.min(inherited)));
         }
         let extension = (self.label.is_some() || self.deadline.is_some())
@@ -281,16 +327,14 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut this.call, Call::Over) else {
             panic!("`Offloaded` polled after it was ready");
         };
-        let limit = |offload: &Offload| match offload.policy() {
-            Policy::Wait => offload.max_pending(),
-            Policy::Reject => offload.capacity(),
-        };
-        match this.submit(closure, Some(cx), limit) {
-            Ok(mut submitted) => {
-                submitted.set_alarm(cx.waker());
-                this.call = Call::Submitted(submitted);
-                Poll::Pending
-            }
+        match this.submit(closure, Some(cx), Offload::waiting_limit) {
+            Ok(mut submitted) => match submitted.still_pending(cx.waker()) {
+                None => {
+                    this.call = Call::Submitted(submitted);
+                    Poll::Pending
+                }
+                Some(output) => Poll::Ready(output),
+            },
             Err((closure, reason)) => {
                 // As with a dropped future: a panicking destructor ends there.
                 contain(|| drop(closure));
@@ -353,5 +397,6 @@ pub(crate) fn outcome<R>(output: Result<R, Failure>) -> Result<R, OffloadError> 
         Failure::Expired(expired) => expired.into(),
         Failure::ShutDown => OffloadError::ShutDown,
         Failure::NoThreads => OffloadError::NoThreads,
+        Failure::WouldDeadlock => OffloadError::WouldDeadlock,
     })
 }

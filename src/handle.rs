@@ -4,17 +4,17 @@ use crate::backend::Turns;
 use crate::clock;
 use crate::core::alarms::Alarm;
 use crate::core::caller::Caller;
+use crate::current;
 use crate::error::OffloadError;
 use crate::future::{Flatten, outcome};
 use crate::offload::Offload;
 use crate::pool::Kind;
+use crate::waiting::block_on;
 use std::fmt;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
 
 /// A submitted call, shared by [`Offloaded`](crate::Offloaded) and [`Handle`].
 /// Dropping it cancels.
@@ -52,20 +52,59 @@ impl<R> Submitted<R> {
                 self.caller = None;
                 output
             }
-            None => {
-                self.set_alarm(waker);
-                // After setting it: should it ring from here on, there is another poll.
-                let now = self.overdue()?;
-                let caller = self.caller.take()?;
-                self.turns().expire(caller, now)
-            }
+            None => return self.still_pending(waker),
         };
         self.unset_alarm();
         Some(outcome(output))
     }
 
+    /// There is no output yet. Gives it up if its time is over, or if this thread would
+    /// wait for it for ever.
+    pub(crate) fn still_pending(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+        self.set_alarm(waker);
+        // After setting it: should it ring from here on, there is another poll.
+        let overdue = self.overdue();
+        let output = if let Some(now) = overdue {
+            let caller = self.caller.take()?;
+            self.turns().expire(caller, now)
+        } else if !current::may_wait_for(self.turns()) {
+            let caller = self.caller.take()?;
+            self.turns().would_deadlock(caller)
+        } else {
+            return None;
+        };
+        self.unset_alarm();
+        Some(outcome(output))
+    }
+
+    /// Blocks this thread until the job is over. In its own pool the job runs right here,
+    /// unless it has started.
+    pub(crate) fn wait(mut self) -> Result<R, OffloadError> {
+        if current::is_in(self.turns()) {
+            if let Some(caller) = self.caller.take() {
+                match self.turns().run_here(caller) {
+                    Ok(output) => return outcome(output),
+                    Err(caller) => self.caller = Some(caller),
+                }
+            }
+        }
+        let _waits = current::enter_wait(None);
+        if current::is_last_of(self.turns()) {
+            if let Some(caller) = self.caller.take() {
+                if !caller.is_finished() {
+                    return outcome(self.turns().would_deadlock(caller));
+                }
+                self.caller = Some(caller);
+            }
+        }
+        block_on(poll_fn(|cx| match self.poll(cx.waker()) {
+            Some(output) => Poll::Ready(output),
+            None => Poll::Pending,
+        }))
+    }
+
     /// A call with a deadline is polled when it passes, though nothing else happens.
-    pub(crate) fn set_alarm(&mut self, waker: &Waker) {
+    fn set_alarm(&mut self, waker: &Waker) {
         let Some(deadline) = self.deadline else {
             return;
         };
@@ -166,14 +205,15 @@ impl<R> Handle<R> {
         self.submitted.detach();
     }
 
-    /// Blocks this thread until the call is over. See
-    /// [`Offloaded::wait`](crate::Offloaded::wait) for where not to.
+    /// Blocks this thread until the call is over. Inside of a job of the same pool one that
+    /// has not started runs right here. See [`Offloaded::wait`](crate::Offloaded::wait) for
+    /// where not to.
     ///
     /// # Errors
     ///
     /// As for awaiting.
     pub fn wait(self) -> Result<R, OffloadError> {
-        block_on(self)
+        self.submitted.wait()
     }
 
     /// Merges the call's failures into the closure's own error type.
@@ -202,43 +242,5 @@ impl<R> fmt::Debug for Handle<R> {
         f.debug_struct("Handle")
             .field("is_finished", &self.is_finished())
             .finish_non_exhaustive()
-    }
-}
-
-/// Polls `future` on this thread, asleep in between.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    struct Sleeper {
-        thread: Thread,
-        woken: AtomicBool,
-    }
-
-    impl Wake for Sleeper {
-        fn wake(self: Arc<Self>) {
-            self.wake_by_ref();
-        }
-
-        fn wake_by_ref(self: &Arc<Self>) {
-            // ORDERING: Release, partner: the Acquire swap below.
-            if !self.woken.swap(true, Ordering::Release) {
-                self.thread.unpark();
-            }
-        }
-    }
-
-    let sleeper = Arc::new(Sleeper {
-        thread: thread::current(),
-        woken: AtomicBool::new(false),
-    });
-    let waker = Waker::from(Arc::clone(&sleeper));
-    let mut cx = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-            return output;
-        }
-        // ORDERING: Acquire, partner: the Release swap in `wake_by_ref`.
-        while !sleeper.woken.swap(false, Ordering::Acquire) {
-            thread::park();
-        }
     }
 }

@@ -14,6 +14,8 @@ pub mod backend;
 #[cfg(not(offramp_loom))]
 mod builder;
 #[cfg(not(offramp_loom))]
+mod current;
+#[cfg(not(offramp_loom))]
 pub mod defaults;
 #[cfg(not(offramp_loom))]
 mod environment;
@@ -33,12 +35,15 @@ mod saturation;
 mod stats;
 #[cfg(not(offramp_loom))]
 mod supervisor;
+#[cfg(not(offramp_loom))]
+mod waiting;
 
-pub use crate::cancel::{Stopped, checkpoint, remaining};
+pub use crate::cancel::Stopped;
 pub use crate::core::job::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     builder::{Builder, ConfigError},
+    current::{checkpoint, remaining},
     error::{OffloadError, Panicked, Refused},
     future::{Flatten, Offloaded, Plain, WithJob},
     handle::Handle,

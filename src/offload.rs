@@ -2,14 +2,14 @@
 //! default.
 
 use crate::backend::Turns;
-use crate::builder::{Builder, ConfigError};
+use crate::builder::{Builder, ConfigError, MOST_THREADS};
 use crate::pool::Kind;
 use crate::stats::Stats;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 
 /// What happens to an awaited call when the queue is full.
@@ -56,6 +56,19 @@ impl Drop for Shared {
     }
 }
 
+/// Does not keep the pools open.
+#[derive(Clone)]
+pub(crate) struct WeakOffload {
+    shared: Weak<Shared>,
+}
+
+impl WeakOffload {
+    pub(crate) fn upgrade(&self) -> Option<Offload> {
+        let shared = self.shared.upgrade()?;
+        Some(Offload { shared })
+    }
+}
+
 static GLOBAL: OnceLock<Offload> = OnceLock::new();
 
 impl Offload {
@@ -65,9 +78,17 @@ impl Offload {
     }
 
     pub(crate) fn new(io: Turns, cpu: Turns, policy: Policy) -> Self {
-        Self {
-            shared: Arc::new(Shared { io, cpu, policy }),
-        }
+        let shared = Arc::new_cyclic(|weak| {
+            for turns in [&io, &cpu] {
+                let owner = WeakOffload {
+                    shared: weak.clone(),
+                };
+                // New, it has none yet.
+                let _ = turns.pool().owner.set(owner);
+            }
+            Shared { io, cpu, policy }
+        });
+        Self { shared }
     }
 
     /// The process-wide default: the [`install`]ed one, or else one made here from the
@@ -109,6 +130,29 @@ impl Offload {
         }
     }
 
+    /// Changes the most I/O threads while the pool runs: 1 to 1024.
+    ///
+    /// Nothing is lost by it: threads above a smaller maximum leave as they finish their
+    /// jobs, and above a larger one new threads start when jobs wait.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a number out of range, or if the pool runs on a
+    /// [backend](crate::backend) whose size is not the crate's.
+    pub fn resize_io(&self, max_threads: usize) -> Result<(), ConfigError> {
+        let range = 1..=MOST_THREADS;
+        let (field, value) = ("io_max_threads", max_threads.to_string());
+        if !range.contains(&max_threads) {
+            return Err(ConfigError::out_of_range(field, value, &range));
+        }
+        let io = self.turns(Kind::Io);
+        if !io.pool().backend.resize(io, max_threads) {
+            let allowed = "left alone, because the backend cannot be resized";
+            return Err(ConfigError::new(field, value, allowed));
+        }
+        Ok(())
+    }
+
     pub(crate) fn turns(&self, pool: Kind) -> &Turns {
         match pool {
             Kind::Io => &self.shared.io,
@@ -118,6 +162,14 @@ impl Offload {
 
     pub(crate) fn policy(&self) -> Policy {
         self.shared.policy
+    }
+
+    /// How many may wait before a call that is awaited is refused.
+    pub(crate) fn waiting_limit(&self) -> usize {
+        match self.policy() {
+            Policy::Wait => self.max_pending(),
+            Policy::Reject => self.capacity(),
+        }
     }
 
     pub(crate) fn capacity(&self) -> usize {

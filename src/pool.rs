@@ -3,16 +3,18 @@
 use crate::backend::{Backend, Turns};
 use crate::clock;
 use crate::core::caller::{Caller, Cancelled, Overdue};
-use crate::core::job::{self, Expired, Extension, Failure, Work};
+use crate::core::job::{self, Ended, Expired, Extension, Failure, Header, Job, Work};
 use crate::core::queue::Queue;
 use crate::core::running::Running;
 use crate::core::unwind::contain;
+use crate::current::{self, Entered};
 use crate::error::OffloadError;
+use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// Which of the two pools, with its name in messages.
@@ -32,6 +34,8 @@ pub(crate) struct Pool {
     pub(crate) max_pending: usize,
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) supervisor: Arc<Supervisor>,
+    /// Whose pool it is.
+    pub(crate) owner: OnceLock<WeakOffload>,
     /// Who waits for the shutdown.
     watchers: Mutex<Vec<Waker>>,
 }
@@ -52,36 +56,19 @@ impl Pool {
             max_pending,
             backend,
             supervisor,
+            owner: OnceLock::new(),
             watchers: Mutex::new(Vec::new()),
         }
+    }
+
+    /// `None` if the last handle to it is gone.
+    pub(crate) fn offload(&self) -> Option<Offload> {
+        self.owner.get()?.upgrade()
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
         let threads = self.backend.threads();
         self.counters.snapshot(threads.present, threads.idle)
-    }
-
-    /// Runs a job that a turn took.
-    pub(crate) fn run(&self, job: Running) {
-        let start = clock::now();
-        let header = job.header();
-        if header.deadline().is_some_and(|deadline| start >= deadline) {
-            self.counters.expired();
-            let expired = header.progress(start);
-            return job.fail(Failure::Expired(expired));
-        }
-        header.set_started(start);
-        self.counters
-            .started(start.saturating_sub(header.queued_at));
-        let (finished, ended) = match self.kind {
-            Kind::Io => job.run(crate::cancel::enter),
-            Kind::Cpu => job.run(|_| ()),
-        };
-        self.counters
-            .ended(ended, clock::now().saturating_sub(start));
-        if finished.complete() {
-            self.counters.orphan_ended();
-        }
     }
 
     pub(crate) fn fail_all(&self, failure: fn() -> Failure) {
@@ -125,6 +112,69 @@ impl Pool {
 }
 
 impl Turns {
+    /// Runs a job that was claimed.
+    pub(crate) fn run(&self, job: Running) {
+        match self.begin(job.header()) {
+            Ok(start) => {
+                let (finished, ended) = job.run(self.origin(), |view| self.enter(view));
+                self.end(ended, start);
+                if finished.complete() {
+                    self.pool().counters.orphan_ended();
+                }
+            }
+            Err(expired) => job.fail(Failure::Expired(expired)),
+        }
+    }
+
+    /// Runs the job of `caller` right here, if it has not started.
+    pub(crate) fn run_here<R>(&self, caller: Caller<R>) -> Result<Result<R, Failure>, Caller<R>> {
+        let job = caller.take_back(&self.pool().queue)?;
+        if job.left {
+            self.pool().backend.demand(self);
+        }
+        Ok(match self.begin(job.header()) {
+            Ok(start) => {
+                let (output, ended) = job.run(self.origin(), |view| self.enter(view));
+                self.end(ended, start);
+                output
+            }
+            Err(expired) => {
+                job.give_up();
+                Err(Failure::Expired(expired))
+            }
+        })
+    }
+
+    /// A job starts, now, unless its time is over.
+    fn begin(&self, header: &Header) -> Result<u64, Expired> {
+        let (start, counters) = (clock::now(), &self.pool().counters);
+        if header.deadline().is_some_and(|deadline| start >= deadline) {
+            counters.expired();
+            return Err(header.progress(start));
+        }
+        header.set_started(start);
+        counters.started(start.saturating_sub(header.queued_at));
+        Ok(start)
+    }
+
+    fn end(&self, ended: Ended, start: u64) {
+        let ran = clock::now().saturating_sub(start);
+        self.pool().counters.ended(ended, ran);
+    }
+
+    fn enter(&self, view: &Job) -> Entered {
+        let job = match self.pool().kind {
+            Kind::Io => Some(view),
+            Kind::Cpu => None,
+        };
+        current::enter_job(job, self)
+    }
+
+    /// For [`Job::turns`].
+    fn origin(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
     /// Submits `work`, or hands it back with the reason.
     pub(crate) fn submit<W: Work>(
         &self,
@@ -157,6 +207,10 @@ impl Turns {
         // SAFETY: a new job; its queue side goes to the queue, its caller side to
         // `Caller`. If the queue is sealed both are still ours.
         unsafe {
+            if let Some(inline) = current::inline(self) {
+                inline.keep(pool.queue.keep(permit, job));
+                return Ok(Caller::new(job));
+            }
             if pool.queue.push(permit, job).is_err() {
                 pool.counters.refused();
                 return Err((job::dismantle::<W>(job), OffloadError::ShutDown));
@@ -202,11 +256,35 @@ impl Turns {
         }
     }
 
+    /// Ends a call that would wait for ever.
+    pub(crate) fn would_deadlock<R>(&self, caller: Caller<R>) -> Result<R, Failure> {
+        let pool = self.pool();
+        match caller.expire(&pool.queue) {
+            Overdue::Output(output) => return output,
+            Overdue::Queued(left) => {
+                pool.counters.cancelled();
+                if left {
+                    pool.backend.demand(self);
+                }
+            }
+            Overdue::Running => pool.counters.orphaned(),
+        }
+        Err(Failure::WouldDeadlock)
+    }
+
     /// Closes the pool: later submissions are refused, earlier ones still run.
     pub(crate) fn close(&self) {
         let pool = self.pool();
         pool.queue.close();
         pool.backend.close(self);
         pool.notify_if_ended();
+    }
+}
+
+impl Job {
+    /// The pool that runs it.
+    pub(crate) fn turns(&self) -> &Turns {
+        // SAFETY: what `run` and `run_here` gave it; they outlast the job's run.
+        unsafe { &*self.origin().cast::<Turns>() }
     }
 }

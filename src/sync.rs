@@ -44,6 +44,9 @@ hint! {
     AtomicPtr<T>, *mut T, std::ptr::null_mut(), [<T>];
 }
 
+/// Nothing depends on who makes the value: loom need not branch on it.
+pub(crate) use std::sync::OnceLock;
+
 /// For numbers that neither order nor decide whether a job is seen: loom need not
 /// branch on them.
 pub(crate) mod plain {

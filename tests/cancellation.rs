@@ -350,7 +350,7 @@ fn a_detached_job_runs_to_its_end() {
 }
 
 /// Submits and cancels while every worker is stuck, `window` calls at a time, the
-/// oldest first.
+/// oldest first. A call is refused, and made again, only for too many shells.
 fn submit_and_cancel(offload: &Offload, calls: usize, window: usize) {
     let ran = Arc::new(AtomicUsize::new(0));
     let mut waiting = std::collections::VecDeque::new();
@@ -358,8 +358,16 @@ fn submit_and_cancel(offload: &Offload, calls: usize, window: usize) {
         let ran = Arc::clone(&ran);
         let captured = [n; 8];
         let work = move || ran.fetch_add(captured[0], SeqCst);
-        let mut call = offload_io(work).on(offload);
-        assert!(poll_once(&mut call).is_pending());
+        let call = loop {
+            let mut call = offload_io(work.clone()).on(offload);
+            match poll_once(&mut call) {
+                Poll::Pending => break call,
+                Poll::Ready(Err(OffloadError::Overloaded { limit: PENDING, .. })) => {}
+                Poll::Ready(other) => panic!("{other:?}"),
+            }
+            // Whoever holds the lock, and what waits to be freed, waits for a CPU.
+            thread::yield_now();
+        };
         waiting.push_back(call);
         if waiting.len() == window {
             waiting.pop_front();
@@ -371,7 +379,8 @@ fn submit_and_cancel(offload: &Offload, calls: usize, window: usize) {
 
 /// A pool with all workers stuck, some jobs that stay, and what is live by then.
 fn stuck_pool() -> (Offload, Occupied, Vec<Handle<()>>, usize) {
-    let offload = Offload::builder().io_max_threads(2).build().unwrap();
+    let builder = Offload::builder().io_max_threads(2);
+    let offload = builder.max_pending(PENDING).build().unwrap();
     let occupied = Occupied::io(&offload, 2);
     // The cancelled ones are amidst a lane, too.
     let stays = || offload_io(|| ()).on(&offload).try_spawn().unwrap();
@@ -383,6 +392,7 @@ fn stuck_pool() -> (Offload, Occupied, Vec<Handle<()>>, usize) {
 fn all_were_cancelled(offload: &Offload, occupied: Occupied, staying: Vec<Handle<()>>) {
     let stats = offload.stats().io;
     assert_eq!((stats.cancelled, stats.queued), (CALLS as u64, 50));
+    assert_eq!(stats.submitted, stats.cancelled + stats.refused + 52);
     occupied.release();
     for handle in staying {
         handle.wait().unwrap();
@@ -390,6 +400,8 @@ fn all_were_cancelled(offload: &Offload, occupied: Occupied, staying: Vec<Handle
 }
 
 const CALLS: usize = 1_000_000;
+/// Twice as many calls as are ever made at once.
+const PENDING: usize = 4_000;
 /// A shell of these jobs is larger than 100 bytes, so that all of them are 100 MB.
 const FEW_BYTES: usize = 200_000;
 
@@ -421,8 +433,11 @@ fn what_many_threads_cancel_behind_stuck_workers_is_freed_when_they_are_done() {
                 }
             });
             // Who finds the queue's lock taken leaves its shell to the holder; while that
-            // one waits for a CPU, shells pile up: how many is the machine's affair.
-            println!("peak {} bytes", heap::peak() - base);
+            // one waits for a CPU, shells pile up, to 1,024 more than may wait.
+            let peak = heap::peak() - base;
+            let most = (PENDING + 1_024 + THREADS * 100) * 500;
+            println!("peak {peak} bytes of at most {most}");
+            assert!(peak < most, "peak {peak} bytes");
             // But then they are freed, though no worker comes.
             let left = heap::live().saturating_sub(base);
             assert!(left < FEW_BYTES, "left {left} bytes");

@@ -54,6 +54,29 @@ pub trait Backend: Send + Sync + 'static {
 
     /// How many threads take turns now.
     fn threads(&self) -> Threads;
+
+    /// The calling thread runs a job, in which it is going to wait for another job. The
+    /// backend may let one more job run until [`take_back`](Self::take_back) is called as
+    /// often. `false`: all of its threads wait, and it adds none; then what it would wait
+    /// for runs right there, or is answered
+    /// [`WouldDeadlock`](crate::OffloadError::WouldDeadlock).
+    ///
+    /// The default answers `true` and does nothing: jobs that wait for jobs can then hang
+    /// the pool.
+    fn lend(&self, turns: &Turns) -> bool {
+        let _ = turns;
+        true
+    }
+
+    /// A turn that was lent is taken back.
+    fn take_back(&self) {}
+
+    /// Changes how many jobs run at most at the same time. `false`, the default: it
+    /// cannot.
+    fn resize(&self, turns: &Turns, max: usize) -> bool {
+        let _ = (turns, max);
+        false
+    }
 }
 
 /// A backend's threads.
@@ -92,6 +115,18 @@ impl Turns {
         })
     }
 
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
+    pub(crate) fn lend(&self) -> bool {
+        self.pool.backend.lend(self)
+    }
+
+    pub(crate) fn take_back(&self) {
+        self.pool.backend.take_back();
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -101,7 +136,7 @@ impl Turns {
     pub fn next(&self) -> Option<Turn<'_>> {
         let taken = self.pool.queue.next()?;
         Some(Turn {
-            pool: &self.pool,
+            turns: self,
             job: Some(taken.job),
             more: taken.more,
         })
@@ -148,7 +183,7 @@ impl fmt::Debug for Turns {
 /// [`NoThreads`](crate::OffloadError::NoThreads).
 #[must_use = "a turn that is not run fails its job"]
 pub struct Turn<'a> {
-    pool: &'a Pool,
+    turns: &'a Turns,
     /// `None` once it is used.
     job: Option<Running>,
     more: bool,
@@ -158,7 +193,7 @@ impl Turn<'_> {
     /// Runs the job and completes it. Panics of the closure stay inside.
     pub fn run(mut self) {
         if let Some(job) = self.job.take() {
-            self.pool.run(job);
+            self.turns.run(job);
         }
     }
 
@@ -173,7 +208,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
-            self.pool.counters.failed();
+            self.turns.pool().counters.failed();
             job.fail(Failure::NoThreads);
         }
     }

@@ -1,10 +1,11 @@
 //! Rayon as a backend: CPU work, with `par_iter` inside of a job on the same pool.
 
 use super::threads::{Hook, run_hook};
-use super::tickets::{Spawn, Tickets};
+use super::tickets::{Spawn, Tickets, may_wait};
 use super::{Backend, Threads, Turns};
 use crate::core::residents::{Released, Residents, Roots};
 use crate::core::unwind::{contain, drop_payload};
+use crate::current;
 use parking_lot::{Condvar, Mutex};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::fmt;
@@ -59,6 +60,14 @@ impl Backend for Rayon {
     fn threads(&self) -> Threads {
         self.tickets.threads()
     }
+
+    fn lend(&self, _: &Turns) -> bool {
+        self.tickets.lend()
+    }
+
+    fn take_back(&self) {
+        self.tickets.take_back();
+    }
 }
 
 impl fmt::Debug for Rayon {
@@ -77,6 +86,8 @@ pub(crate) struct OwnRayon {
     present: Arc<AtomicUsize>,
     /// Set with the first job, and for good once the pool stands.
     is_started: AtomicBool,
+    /// Residents whose root waits for another one.
+    waiting: AtomicUsize,
     pool: Arc<Mutex<Option<ThreadPool>>>,
 }
 
@@ -94,6 +105,7 @@ impl OwnRayon {
             residents: Arc::new(Residents::new()),
             present: Arc::new(AtomicUsize::new(0)),
             is_started: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             pool: Arc::default(),
         }
     }
@@ -187,6 +199,15 @@ impl Backend for OwnRayon {
             idle: 0,
         }
     }
+
+    /// All but one may wait: rayon's threads are fixed.
+    fn lend(&self, _: &Turns) -> bool {
+        may_wait(&self.waiting, self.settings.threads)
+    }
+
+    fn take_back(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What each worker of the pool needs to become a resident.
@@ -208,9 +229,11 @@ impl Seat {
         };
         run_hook(self.settings.on_start.as_ref());
         let (residents, bell) = (&self.residents, &self.bell);
+        let member = current::enter_pool(&turns);
         residents.reside(&turns, || -> Released {
             bell.install(|| residents.wait_for_bell(&turns))
         });
+        drop(member);
         run_hook(self.settings.on_stop.as_ref());
         // ORDERING: AcqRel, partner: each other, and the Acquire loads of `present`.
         if self.present.fetch_sub(1, Ordering::AcqRel) == 1 {

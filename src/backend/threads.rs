@@ -120,6 +120,21 @@ impl Backend for OwnThreads {
             idle: self.shared.crew.idle(),
         }
     }
+
+    fn lend(&self, turns: &Turns) -> bool {
+        let shared = &self.shared;
+        shared.crew.lend(&Seat { shared, turns })
+    }
+
+    fn take_back(&self) {
+        self.shared.crew.take_back();
+    }
+
+    fn resize(&self, turns: &Turns, max: usize) -> bool {
+        let shared = &self.shared;
+        shared.crew.resize(max, &Seat { shared, turns });
+        true
+    }
 }
 
 /// The crew's view of the world, from one thread.

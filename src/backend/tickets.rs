@@ -22,6 +22,8 @@ pub(super) struct Tickets<S> {
     pub(super) spawner: S,
     max: usize,
     count: AtomicUsize,
+    /// Tickets whose job waits for another one.
+    waiting: AtomicUsize,
 }
 
 impl<S: Spawn> Tickets<S> {
@@ -30,6 +32,7 @@ impl<S: Spawn> Tickets<S> {
             spawner,
             max,
             count: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
         })
     }
 
@@ -54,6 +57,15 @@ impl<S: Spawn> Tickets<S> {
         }
     }
 
+    /// All but one may wait: there is no thread to add.
+    pub(super) fn lend(&self) -> bool {
+        may_wait(&self.waiting, self.max)
+    }
+
+    pub(super) fn take_back(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn spawn(&self, ticket: Ticket<S>) {
         self.spawner.spawn(Box::new(move || ticket.run()));
     }
@@ -66,6 +78,16 @@ impl<S: Spawn> Tickets<S> {
             })
             .is_ok()
     }
+}
+
+/// Counts one more that waits, unless all others of `threads` do.
+pub(super) fn may_wait(waiting: &AtomicUsize, threads: usize) -> bool {
+    // ORDERING: Relaxed: only the number counts.
+    waiting
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (waiting + 1 < threads).then_some(waiting + 1)
+        })
+        .is_ok()
 }
 
 /// One task, counted from its reservation on.

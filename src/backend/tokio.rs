@@ -56,6 +56,14 @@ impl Backend for Tokio {
     fn threads(&self) -> Threads {
         self.tickets.threads()
     }
+
+    fn lend(&self, _: &Turns) -> bool {
+        self.tickets.lend()
+    }
+
+    fn take_back(&self) {
+        self.tickets.take_back();
+    }
 }
 
 impl fmt::Debug for Tokio {

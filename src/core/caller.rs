@@ -1,6 +1,6 @@
 //! The caller's side of a job: what a future or a handle holds.
 
-use super::job::{self, Expired, Failure, Header};
+use super::job::{self, Ended, Expired, Failure, Header, Job};
 use super::queue::Queue;
 use super::state::{Cancel, Leave, Poll};
 use super::unwind::contain;
@@ -31,6 +31,14 @@ pub(crate) enum Overdue<R> {
     Queued(bool),
     /// It runs, as an orphan from now on.
     Running,
+}
+
+/// A job that was taken back from the queue by its caller, who runs it.
+#[must_use]
+pub(crate) struct TakenBack<R> {
+    caller: Caller<R>,
+    /// As in [`Cancelled::Queued`].
+    pub(crate) left: bool,
 }
 
 /// What a cancellation left to do outside of the job.
@@ -162,6 +170,20 @@ impl<R> Caller<R> {
         }
     }
 
+    /// Takes the job out of the queue, to be run here: as a cancellation does, but its
+    /// closure lives on. The caller back if the job has started.
+    pub(crate) fn take_back(self, queue: &Queue) -> Result<TakenBack<R>, Self> {
+        let Cancel::Won { waker } = self.header().state.cancel_queued() else {
+            return Err(self);
+        };
+        let stored = self.cancelled_waker(waker);
+        contain(|| drop(stored));
+        queue.cancelled();
+        // SAFETY: the cancellation was won once, here; the slot is empty.
+        let left = unsafe { queue.bury(self.job) };
+        Ok(TakenBack { caller: self, left })
+    }
+
     /// How far the job has got by `now`.
     pub(crate) fn progress(&self, now: u64) -> Expired {
         self.header().progress(now)
@@ -205,5 +227,38 @@ impl<R> Caller<R> {
             // SAFETY: the queue side left before us.
             unsafe { job::free(self.job) };
         }
+    }
+}
+
+impl<R> TakenBack<R> {
+    pub(crate) fn header(&self) -> &Header {
+        self.caller.header()
+    }
+
+    /// Runs the closure here, as [`Running::run`](super::running::Running::run) does.
+    pub(crate) fn run<G>(
+        mut self,
+        origin: *const (),
+        enter: impl FnOnce(&Job) -> G,
+    ) -> (Result<R, Failure>, Ended) {
+        let job = self.caller.job;
+        // SAFETY: cancelled by us: the payload is ours, closure and output, each taken
+        // once; the caller side keeps the job alive for longer than the view.
+        let (ended, output) = unsafe {
+            let view = Job::new(job, origin);
+            let entered = enter(&view);
+            let ended = job::run(job, &view);
+            drop(entered);
+            (ended, job::take_output(job))
+        };
+        self.caller.leave();
+        (output, ended)
+    }
+
+    /// Drops the closure unrun.
+    pub(crate) fn give_up(mut self) {
+        // SAFETY: as in `run`.
+        unsafe { job::drop_work(self.caller.job) };
+        self.caller.leave();
     }
 }

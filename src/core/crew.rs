@@ -6,7 +6,7 @@
 //! looking looks once more.
 
 use super::slots::Slots;
-use crate::sync::{AtomicUsize, Hint, Ordering, Parker, fence, plain, planted};
+use crate::sync::{AtomicUsize, Hint, OnceLock, Ordering, Parker, fence, plain, planted};
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
@@ -49,7 +49,12 @@ pub(crate) trait Host {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) min: usize,
+    /// To begin with: see [`Crew::resize`].
     pub(crate) max: usize,
+    /// What `max` can be raised to.
+    pub(crate) most: usize,
+    /// More than `max` while so many of the others lend their turns.
+    pub(crate) extra: usize,
     pub(crate) keep_alive: Duration,
 }
 
@@ -63,6 +68,9 @@ const RETRY_LAST: u64 = 1_000_000_000;
 /// its waking takes longer than they do; with as many as there are jobs, most find
 /// nothing.
 const MOST_SEARCHING: usize = 2;
+
+/// Parkers that are made together.
+const CHUNK: usize = if cfg!(offramp_loom) { 2 } else { 64 };
 
 pub(crate) struct Crew {
     size: Size,
@@ -80,9 +88,14 @@ pub(crate) struct Crew {
     taken: Slots,
     /// Workers that can be relied on to look into the queue again.
     alive: CachePadded<AtomicUsize>,
+    /// How many workers there may be but for those lent.
+    max: AtomicUsize,
+    /// Workers that wait inside of their job, and so lent their turn.
+    lent: AtomicUsize,
     /// Threads from reservation to their very end, hooks included.
     present: plain::AtomicUsize,
-    parkers: Box<[Parker]>,
+    /// Made as far as they are used, a word's worth at a time.
+    parkers: Box<[OnceLock<Box<[Parker]>>]>,
     /// When growing may be tried again, and the present pause; both nanoseconds.
     retry_at: plain::AtomicU64,
     retry_pause: plain::AtomicU64,
@@ -103,15 +116,20 @@ enum Nap {
 
 impl Crew {
     pub(crate) fn new(size: Size) -> Self {
+        let places = size.most + size.extra;
         Self {
             size,
             searching: CachePadded::new(AtomicUsize::new(0)),
             starting: CachePadded::new(AtomicUsize::new(0)),
-            idle: Slots::new(size.max),
-            taken: Slots::new(size.max),
+            idle: Slots::new(places),
+            taken: Slots::new(places),
             alive: CachePadded::new(AtomicUsize::new(0)),
+            max: AtomicUsize::new(size.max),
+            lent: AtomicUsize::new(0),
             present: plain::AtomicUsize::new(0),
-            parkers: (0..size.max).map(|_| Parker::new()).collect(),
+            parkers: (0..places.div_ceil(CHUNK))
+                .map(|_| OnceLock::new())
+                .collect(),
             retry_at: plain::AtomicU64::new(0),
             retry_pause: plain::AtomicU64::new(RETRY_FIRST),
             is_saturated: plain::AtomicBool::new(false),
@@ -150,7 +168,7 @@ impl Crew {
         self.searching.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the worker adopted its parker before it announced itself idle,
         // and cannot leave before it has consumed this notification.
-        unsafe { self.parkers[slot].unpark() };
+        unsafe { self.parker(slot).unpark() };
     }
 
     /// Starts a worker if there may be one more.
@@ -216,26 +234,92 @@ impl Crew {
         }
     }
 
+    fn parker(&self, slot: usize) -> &Parker {
+        let chunk = &self.parkers[slot / CHUNK];
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Parker::new()).collect());
+        &chunk[slot % CHUNK]
+    }
+
+    /// How many workers there may be.
+    fn limit(&self) -> usize {
+        let lent = self.lent.load(Ordering::Relaxed);
+        self.max.load(Ordering::Relaxed) + lent.min(self.size.extra)
+    }
+
     /// A place for one more worker, counted as alive and present.
     fn reserve(&self) -> Option<usize> {
-        let max = self.size.max;
         // ORDERING: AcqRel, partner: `retire` and `grow`: see there.
         self.alive
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |alive| {
-                (alive < max).then_some(alive + 1)
+                (alive < self.limit()).then_some(alive + 1)
             })
             .ok()?;
         self.present.fetch_add(1, Ordering::Relaxed);
+        Some(self.occupy())
+    }
+
+    /// A place for a worker that is counted alive.
+    fn occupy(&self) -> usize {
         // A worker that leaves frees its place before it lowers `alive`.
-        let slot = self.taken.add_lowest(max);
-        Some(slot.expect("a place for each worker alive"))
+        let slot = self.taken.add_lowest(self.size.most + self.size.extra);
+        slot.expect("a place for each worker alive")
+    }
+
+    /// README, "Lending". The worker that calls this waits inside of its job: another one
+    /// may run meanwhile. `false`: all others wait that way, and there can be no more.
+    /// Ended by [`take_back`](Self::take_back).
+    pub(crate) fn lend(&self, host: &impl Host) -> bool {
+        let most = self.max.load(Ordering::Relaxed) + self.size.extra - 1;
+        let lent = self
+            .lent
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lent| {
+                (lent < most).then_some(lent + 1)
+            });
+        if lent.is_err() {
+            return false;
+        }
+        if planted("crew: no look after lending") {
+            return true;
+        }
+        // ORDERING: SeqCst fence, partner: the fence in `demand`. Either a submitter sees
+        // that there may be one more, or we see its job.
+        fence(Ordering::SeqCst);
+        if host.has_work() {
+            self.demand(host);
+        }
+        true
+    }
+
+    pub(crate) fn take_back(&self) {
+        self.lent.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// README, "Lending". Sets how many workers there may be. Surplus ones leave when they
+    /// next look for a job.
+    pub(crate) fn resize(&self, max: usize, host: &impl Host) {
+        self.max.store(max.min(self.size.most), Ordering::Relaxed);
+        // ORDERING: SeqCst fence, partner: the fences in `demand` and `nap`.
+        fence(Ordering::SeqCst);
+        if host.has_work() {
+            self.demand(host);
+        }
+        while self.is_surplus() {
+            let Some(slot) = self.idle.take_lowest() else {
+                break;
+            };
+            self.wake(slot);
+        }
+    }
+
+    fn is_surplus(&self) -> bool {
+        self.alive.hint() > self.limit()
     }
 
     /// A worker's life: called on a thread that `Host::spawn` started.
     pub(crate) fn work(&self, mut slot: usize, host: &impl Host) {
         // SAFETY: the place is ours alone; its former worker left after consuming
         // the last notification, and nobody claims it before we announce idleness.
-        unsafe { self.parkers[slot].adopt() };
+        unsafe { self.parker(slot).adopt() };
         if self.retry_at.load(Ordering::Relaxed) != 0 {
             self.retry_at.store(0, Ordering::Relaxed);
             self.retry_pause.store(RETRY_FIRST, Ordering::Relaxed);
@@ -245,6 +329,16 @@ impl Crew {
         self.starting.fetch_sub(1, Ordering::Relaxed);
         let mut searching = true;
         loop {
+            if self.is_surplus() {
+                // Whoever relied on us pushed before it read the count.
+                if std::mem::take(&mut searching) {
+                    self.searching.fetch_sub(1, Ordering::Relaxed);
+                }
+                match self.retire(slot, self.limit(), host) {
+                    None => return,
+                    Some(again) => slot = again,
+                }
+            }
             let ran = host.run_next(|more| {
                 self.taken_by(std::mem::take(&mut searching), more, host);
             });
@@ -262,7 +356,7 @@ impl Crew {
                     self.alive.fetch_sub(1, Ordering::AcqRel);
                     return;
                 }
-                Nap::TimedOut => match self.retire(slot, host) {
+                Nap::TimedOut => match self.retire(slot, self.size.min, host) {
                     None => return,
                     Some(again) => slot = again,
                 },
@@ -295,7 +389,7 @@ impl Crew {
 
     /// README, "Idle". Announces idleness, looks once more, sleeps.
     fn nap(&self, slot: usize, host: &impl Host) -> Nap {
-        let parker = &self.parkers[slot];
+        let parker = self.parker(slot);
         self.idle.put(slot);
         if self.is_saturated.load(Ordering::Relaxed) {
             self.is_saturated.store(false, Ordering::Relaxed);
@@ -335,18 +429,18 @@ impl Crew {
         }
     }
 
-    /// README, "Leaving". `Some`: stays, in this place.
-    fn retire(&self, slot: usize, host: &impl Host) -> Option<usize> {
+    /// README, "Leaving". Leaves, unless that were fewer than `floor`. `Some`: stays, in
+    /// this place.
+    fn retire(&self, slot: usize, floor: usize, host: &impl Host) -> Option<usize> {
         self.taken.remove(slot);
-        let min = self.size.min;
         // ORDERING: AcqRel, partner: `reserve` and `grow`.
         let left = self
             .alive
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |alive| {
-                (alive > min).then(|| alive - 1)
+                (alive > floor).then(|| alive - 1)
             });
         if left.is_err() {
-            return Some(self.reoccupy());
+            return Some(self.adopt(self.occupy()));
         }
         // ORDERING: SeqCst fence, partner: the fence in `demand`. Either a submitter
         // sees that we are gone and starts a worker, or we see its job.
@@ -354,20 +448,19 @@ impl Crew {
         if !host.has_work() || planted("crew: no last look") {
             return None;
         }
-        // Not `demand`: it might start a thread, and we are one.
-        let slot = self.reserve()?;
-        self.present.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: as in `work`.
-        unsafe { self.parkers[slot].adopt() };
-        Some(slot)
+        // Not `demand` alone: it might start a thread, and we are one.
+        if let Some(slot) = self.reserve() {
+            self.present.fetch_sub(1, Ordering::Relaxed);
+            return Some(self.adopt(slot));
+        }
+        // There are enough without us, but they may sleep: relied on us, as surplus.
+        self.demand(host);
+        None
     }
 
-    /// A place again for a worker that is still counted alive.
-    fn reoccupy(&self) -> usize {
-        let slot = self.taken.add_lowest(self.size.max);
-        let slot = slot.expect("a place for each worker alive");
+    fn adopt(&self, slot: usize) -> usize {
         // SAFETY: as in `work`.
-        unsafe { self.parkers[slot].adopt() };
+        unsafe { self.parker(slot).adopt() };
         slot
     }
 
@@ -400,7 +493,7 @@ impl Crew {
 
     #[cfg(all(test, offramp_loom))]
     pub(crate) fn expire(&self, slot: usize) {
-        self.parkers[slot].expire();
+        self.parker(slot).expire();
     }
 
     /// After all workers have left: every count is back to nothing.

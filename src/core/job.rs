@@ -43,6 +43,7 @@ pub(crate) enum Failure {
     Expired(Expired),
     ShutDown,
     NoThreads,
+    WouldDeadlock,
 }
 
 /// How a run ended, for the statistics.
@@ -76,6 +77,8 @@ pub(crate) struct Extension {
 /// parallel sections, where the pool's threads may each look at it.
 pub struct Job {
     header: NonNull<Header>,
+    /// Whatever it is that runs the job; the core only hands it through.
+    origin: *const (),
 }
 
 pub(crate) struct Header {
@@ -313,8 +316,12 @@ impl Job {
     /// # Safety
     ///
     /// The job is claimed, and the view is gone before it is completed.
-    pub(crate) unsafe fn new(header: NonNull<Header>) -> Self {
-        Self { header }
+    pub(crate) unsafe fn new(header: NonNull<Header>, origin: *const ()) -> Self {
+        Self { header, origin }
+    }
+
+    pub(crate) fn origin(&self) -> *const () {
+        self.origin
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -323,8 +330,8 @@ impl Job {
     }
 }
 
-// SAFETY: through a `&Job` only the atomic state word and the extension, which
-// never changes but for an atomic, can be reached.
+// SAFETY: through a `&Job` only the atomic state word, the extension, which never changes
+// but for an atomic, and the origin, which is shared by all threads, can be reached.
 unsafe impl Sync for Job {}
 
 impl Extension {

@@ -6,6 +6,7 @@
 
 use super::inbox::Inbox;
 use super::job::{Header, Links, Place, free};
+use crate::sync::planted;
 use std::ptr::{self, NonNull};
 
 /// What the scheduler's lock guards.
@@ -184,6 +185,24 @@ impl Lanes {
                 }
                 Place::Out => self.release(shell),
                 Place::Buried => unreachable!("a shell was buried twice"),
+            }
+        }
+    }
+
+    /// A job that was never pushed was found cancelled: its burial, done or to come, ends
+    /// it.
+    ///
+    /// # Safety
+    ///
+    /// The job is cancelled, in no list, and its queue side is the caller's.
+    pub(crate) unsafe fn let_go(&mut self, shell: *mut Header) {
+        // SAFETY: `&mut self` is the lock; see `bury`.
+        unsafe {
+            let place = links(shell, |links| {
+                std::mem::replace(&mut links.place, Place::Out)
+            });
+            if place == Place::Buried && !planted("lanes: buried before it was let go") {
+                self.release(shell);
             }
         }
     }

@@ -41,6 +41,12 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) struct Permit(());
 
+/// A job that was admitted and not pushed: its submitter runs it itself.
+#[must_use]
+pub(crate) struct Kept {
+    job: NonNull<Header>,
+}
+
 /// A job taken from the queue.
 #[must_use]
 pub(crate) struct Taken {
@@ -122,6 +128,38 @@ impl Queue {
             self.cancel_permit(permit);
         }
         pushed
+    }
+
+    /// Keeps a job out of the queue. It counts as pending until it is claimed or cancelled.
+    ///
+    /// # Safety
+    ///
+    /// The job is new, both of its sides are the caller's, who hands over the queue side.
+    pub(crate) unsafe fn keep(&self, permit: Permit, job: NonNull<Header>) -> Kept {
+        let Permit(()) = permit;
+        Kept { job }
+    }
+
+    /// Claims a kept job. `None`: it has been cancelled.
+    pub(crate) fn claim(&self, kept: Kept) -> Option<Running> {
+        let Kept { job } = kept;
+        // SAFETY: its queue side is ours until `let_go`.
+        match unsafe { job.as_ref() }.state.claim() {
+            Claim::Run => {
+                self.leave();
+                // SAFETY: just claimed.
+                Some(unsafe { Running::new(job) })
+            }
+            Claim::Cancelled => {
+                let mut lanes = self.lanes.lock();
+                // SAFETY: cancelled, in no list, and its queue side handed on.
+                unsafe { lanes.let_go(job.as_ptr()) };
+                self.forget_shells(&mut lanes);
+                drop(lanes);
+                self.look_at_graveyard_again();
+                None
+            }
+        }
     }
 
     /// Takes the next job in turn.

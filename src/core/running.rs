@@ -34,11 +34,15 @@ impl Running {
     }
 
     /// Runs the closure here, with what `enter` answers held meanwhile. Panics stay
-    /// inside.
-    pub(crate) fn run<G>(self, enter: impl FnOnce(&Job) -> G) -> (Finished, Ended) {
+    /// inside. `origin` is for the closure's [`Job`].
+    pub(crate) fn run<G>(
+        self,
+        origin: *const (),
+        enter: impl FnOnce(&Job) -> G,
+    ) -> (Finished, Ended) {
         let job = self.into_job();
         // SAFETY: claimed; `Finished` comes after the view.
-        let view = unsafe { Job::new(job) };
+        let view = unsafe { Job::new(job, origin) };
         let entered = enter(&view);
         // SAFETY: claimed, and run once.
         let ended = unsafe { job::run(job, &view) };

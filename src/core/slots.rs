@@ -5,10 +5,12 @@
 //! a LIFO has, without its ABA: the same few low ones stay busy, the others
 //! sleep undisturbed until they retire.
 
-use crate::sync::{AtomicU64, Hint, Ordering};
+use crate::sync::{AtomicU64, Hint, Ordering, plain};
 
 pub(crate) struct Slots {
     words: Box<[AtomicU64]>,
+    /// Only so many words were ever used: the rest need not be looked at.
+    used: plain::AtomicUsize,
 }
 
 const BITS: usize = u64::BITS as usize;
@@ -18,12 +20,26 @@ impl Slots {
     pub(crate) fn new(len: usize) -> Self {
         Self {
             words: (0..len.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect(),
+            used: plain::AtomicUsize::new(0),
+        }
+    }
+
+    /// The words with members. Whoever fences before sees those that others put in before
+    /// their fence, because they raise `used` first.
+    fn used(&self) -> impl Iterator<Item = (usize, &AtomicU64)> {
+        let used = self.used.load(Ordering::Relaxed);
+        self.words.iter().enumerate().take(used)
+    }
+
+    fn use_word(&self, index: usize) {
+        if self.used.load(Ordering::Relaxed) <= index {
+            self.used.fetch_max(index + 1, Ordering::Relaxed);
         }
     }
 
     /// Takes the lowest member out.
     pub(crate) fn take_lowest(&self) -> Option<usize> {
-        for (index, word) in self.words.iter().enumerate() {
+        for (index, word) in self.used() {
             // ORDERING: Relaxed: callers fence before.
             let mut seen = word.load(Ordering::Relaxed);
             while seen != 0 {
@@ -64,6 +80,7 @@ impl Slots {
     /// Puts `member` in, which is not in.
     pub(crate) fn put(&self, member: usize) {
         let bit = 1 << (member % BITS);
+        self.use_word(member / BITS);
         // ORDERING: AcqRel, partner: `take_lowest` and `add_lowest`.
         let before = self.words[member / BITS].fetch_or(bit, Ordering::AcqRel);
         debug_assert!(before & bit == 0, "slot {member} was put in twice");
@@ -85,6 +102,7 @@ impl Slots {
                 if bit == u64::BITS || member >= len {
                     break;
                 }
+                self.use_word(index);
                 // ORDERING: AcqRel, partner: `remove` by the former owner: what it
                 // did with the slot is over.
                 match word.compare_exchange_weak(
@@ -104,6 +122,6 @@ impl Slots {
     /// How many are in; members that come and go meanwhile may be missed.
     pub(crate) fn count(&self) -> usize {
         let ones = |word: &AtomicU64| word.load(Ordering::Relaxed).count_ones() as usize;
-        self.words.iter().map(ones).sum()
+        self.used().map(|(_, word)| ones(word)).sum()
     }
 }

@@ -229,6 +229,21 @@ impl State {
         }
     }
 
+    /// Caller side, staying: QUEUED to CANCELLED, and nothing to a running job.
+    pub(crate) fn cancel_queued(&self) -> Cancel {
+        let before = self.update(|s| match s & PHASE {
+            QUEUED => Some(s & !WAKER | CANCELLED),
+            _ => None,
+        });
+        match before & PHASE {
+            QUEUED => Cancel::Won {
+                waker: before & WAKER != 0,
+            },
+            RUNNING => Cancel::Running,
+            _ => Cancel::Finished,
+        }
+    }
+
     /// Caller side, leaving by drop: cancels what is queued or running.
     pub(crate) fn abandon(&self) -> Leave {
         let before = self.update(|s| match s & PHASE {

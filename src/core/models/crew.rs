@@ -267,3 +267,57 @@ fn a_refused_spawn_is_retried_by_time() {
         seat.finish();
     });
 }
+
+/// At cap one a job waits for another: it lends its turn, so a second worker may come.
+#[test]
+fn a_turn_lent_against_push_and_pop() {
+    check("a_turn_lent_against_push_and_pop", Some(1), || {
+        let seat = Seat::new(1, 1, 0);
+        seat.warm_up();
+        let met = Arc::new(Notify::new());
+        let waits = seat.submit({
+            let (seat, met) = (seat.clone(), Arc::clone(&met));
+            move || {
+                assert!(seat.0.crew.lend(&seat), "the first may");
+                met.wait();
+                seat.0.crew.take_back();
+            }
+        });
+        let comes = seat.submit(move || met.notify());
+        await_it(waits.unwrap()).unwrap();
+        await_it(comes.unwrap()).unwrap();
+        seat.finish();
+    });
+}
+
+#[test]
+fn the_last_worker_may_not_lend() {
+    check("the_last_worker_may_not_lend", Some(2), || {
+        let seat = Seat::new(0, 1, 0);
+        let crew = &seat.0.crew;
+        let other = thread::spawn({
+            let seat = seat.clone();
+            move || seat.0.crew.lend(&seat)
+        });
+        let mine = crew.lend(&seat);
+        // Of one worker and one extra, one.
+        assert!(mine != other.join().unwrap());
+        crew.take_back();
+        seat.finish();
+    });
+}
+
+/// Two sleep, and one of them is to leave.
+#[test]
+fn resize_against_push_and_park() {
+    check("resize_against_push_and_park", Some(1), || {
+        let seat = Seat::new(2, 2, 0);
+        loom::stop_exploring();
+        rendezvous(&seat);
+        loom::explore();
+        let before = seat.submit(|| ()).unwrap();
+        seat.0.crew.resize(1, &seat);
+        await_it(before).unwrap();
+        seat.finish();
+    });
+}

@@ -1,8 +1,9 @@
 //! One job, its two sides, every order of events: without a bound.
 
-use super::{Fate, await_it, check, push, run_one};
-use crate::core::caller::{Cancelled, Overdue};
-use crate::core::job::Failure;
+use super::{Fate, Task, await_it, check, push, run_one};
+use crate::cancel::Stopped;
+use crate::core::caller::{Caller, Cancelled, Overdue};
+use crate::core::job::{Failure, Job, allocate};
 use crate::core::queue::Queue;
 use loom::sync::Arc;
 use loom::thread;
@@ -154,4 +155,70 @@ fn failing_against_drop() {
         worker.join().unwrap();
         assert_eq!(fate.runs(), 0);
     });
+}
+
+/// The caller, on a thread of the pool, runs what has not started: it or a worker does,
+/// never both.
+#[test]
+fn taken_back_against_the_workers_pop() {
+    check("taken_back_against_the_workers_pop", None, || {
+        let queue = Arc::new(Queue::new());
+        let fate = Fate::new();
+        let caller = push(&queue, 1, fate.closure()).unwrap();
+        let worker = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || run_one(&queue)
+        });
+        let here = match caller.take_back(&queue) {
+            Ok(job) => {
+                let (output, _) = job.run(std::ptr::null(), |_| ());
+                output.unwrap();
+                true
+            }
+            Err(caller) => {
+                await_it(caller).unwrap();
+                false
+            }
+        };
+        let there = worker.join().unwrap();
+        assert!(here != there);
+        assert_eq!(fate.runs(), 1);
+        assert_eq!(queue.pending(), 0);
+        assert!(queue.has_no_shells());
+    });
+}
+
+/// A job kept by the one who waits for it is cancelled by somebody else.
+#[test]
+fn a_kept_job_against_drop() {
+    check("a_kept_job_against_drop", None, || {
+        let queue = Arc::new(Queue::new());
+        let fate = Fate::new();
+        let permit = queue.admit(1).unwrap();
+        let job = allocate(Task(closure(&fate)), 0, None, None);
+        // SAFETY: new, and of this type.
+        let (kept, caller) = unsafe { (queue.keep(permit, job), Caller::<()>::new(job)) };
+        let dropper = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                let _ = caller.abandon(&queue);
+            }
+        });
+        let ran = queue.claim(kept).map(|job| {
+            let (finished, _) = job.run(std::ptr::null(), |_| ());
+            finished.complete();
+        });
+        dropper.join().unwrap();
+        assert_eq!(fate.runs(), usize::from(ran.is_some()));
+        assert_eq!(queue.pending(), 0);
+        assert!(queue.has_no_shells());
+    });
+}
+
+fn closure(fate: &Fate) -> impl FnOnce(&Job) -> Result<(), Stopped> + Send + 'static {
+    let run = fate.closure();
+    move |_| {
+        run();
+        Ok(())
+    }
 }

@@ -85,7 +85,7 @@ fn push_work<W: Work>(queue: &Queue, limit: usize, work: W) -> Option<Caller<W::
 fn run_one(queue: &Queue) -> bool {
     match queue.next() {
         Some(taken) => {
-            let (finished, _ended): (_, Ended) = taken.job.run(|_| ());
+            let (finished, _ended): (_, Ended) = taken.job.run(std::ptr::null(), |_| ());
             finished.complete();
             true
         }
@@ -179,6 +179,8 @@ impl Seat {
             crew: Crew::new(Size {
                 min,
                 max,
+                most: max,
+                extra: 1,
                 keep_alive,
             }),
             refusals: plain::AtomicUsize::new(refusals),
@@ -271,7 +273,7 @@ impl Host for Seat {
             return false;
         };
         taken(next.more);
-        let (finished, _) = next.job.run(|_| ());
+        let (finished, _) = next.job.run(std::ptr::null(), |_| ());
         finished.complete();
         true
     }

@@ -10,10 +10,22 @@ const PLANTED: &[(&str, &str)] = &[
         "state: claim without compare",
         "job::drop_against_claim_and_completion",
     ),
+    (
+        "state: claim without compare",
+        "job::taken_back_against_the_workers_pop",
+    ),
+    (
+        "state: claim without compare",
+        "job::a_kept_job_against_drop",
+    ),
     ("state: waker published late", "job::run_and_await"),
     (
         "state: nobody frees",
         "job::drop_against_claim_and_completion",
+    ),
+    (
+        "lanes: buried before it was let go",
+        "job::a_kept_job_against_drop",
     ),
     (
         "inbox: relaxed push",
@@ -52,6 +64,11 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "crew: no look after a refusal",
         "crew::a_refused_spawn_with_nobody_else_fails_every_job",
+    ),
+    ("crew: no last look", "crew::resize_against_push_and_park"),
+    (
+        "crew: no look after lending",
+        "crew::a_turn_lent_against_push_and_pop",
     ),
     (
         "crew: no growth by time",

@@ -136,7 +136,7 @@ impl Roots for Worker {
         taken(next.more);
         assert_eq!(self.depth.get(), 0, "a root starts on an empty stack only");
         self.depth.set(1);
-        next.job.run(|_| ()).0.complete();
+        next.job.run(std::ptr::null(), |_| ()).0.complete();
         self.depth.set(0);
         true
     }
@@ -217,7 +217,7 @@ fn roots_in_a_workers_hands_against_the_bell() {
         rayon.residents.ring();
         if let Some(next) = rayon.queue.next() {
             rayon.residents.taken(next.more);
-            next.job.run(|_| ()).0.complete();
+            next.job.run(std::ptr::null(), |_| ()).0.complete();
         }
         super::await_it(waits.unwrap()).unwrap();
         super::await_it(comes.unwrap()).unwrap();
