@@ -31,6 +31,7 @@ use std::time::Duration;
 /// | [`cpu_threads`](Self::cpu_threads) | `OFFRAMP_CPU_THREADS` | as many as the process may use CPUs |
 /// | [`capacity`](Self::capacity) | `OFFRAMP_CAPACITY` | [`CAPACITY`](crate::defaults::CAPACITY) |
 /// | [`max_pending`](Self::max_pending) | `OFFRAMP_MAX_PENDING` | [`MAX_PENDING`](crate::defaults::MAX_PENDING) |
+/// | [`max_orphans`](Self::max_orphans) | `OFFRAMP_MAX_ORPHANS` | none |
 /// | [`policy`](Self::policy) | `OFFRAMP_POLICY`: `wait` or `reject` | [`Policy::Wait`] |
 #[derive(Default)]
 #[must_use = "a builder does nothing until `build`"]
@@ -46,6 +47,7 @@ pub struct Builder {
     cpu_backend: Option<Box<dyn Backend>>,
     capacity: Option<usize>,
     max_pending: Option<usize>,
+    max_orphans: Option<usize>,
     policy: Option<Policy>,
     thread_name: Option<String>,
     on_thread_start: Option<Hook>,
@@ -146,6 +148,17 @@ impl Builder {
         self
     }
 
+    /// No job of a pool starts while so many of its jobs are *orphans*, running on though
+    /// their callers have given up: 1 to 2^30; by default there is no limit.
+    ///
+    /// For a dependency that hangs while its callers time out and try again: it does not
+    /// get more than so many calls at once. Those whose callers leave together may all have
+    /// been running, so there can be more for a while.
+    pub fn max_orphans(mut self, jobs: usize) -> Self {
+        self.max_orphans = Some(jobs);
+        self
+    }
+
     /// What happens to an awaited call when the queue is full.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
@@ -191,6 +204,9 @@ impl Builder {
             defaults::CAPACITY.min(max_pending),
             1..=max_pending,
         )?;
+        let max_orphans =
+            environment::optional_number("max_orphans", self.max_orphans, 1..=MOST_JOBS)?;
+        let max_orphans = max_orphans.unwrap_or(usize::MAX);
         let policy = environment::policy(self.policy)?;
         let name = self.thread_name.take();
         let name = name.unwrap_or_else(|| defaults::THREAD_NAME.to_owned());
@@ -202,7 +218,14 @@ impl Builder {
         let supervisor = Supervisor::new(&name);
         let turns = |kind, backend| {
             let supervisor = Arc::clone(&supervisor);
-            Turns::new(Pool::new(kind, capacity, max_pending, backend, supervisor))
+            Turns::new(Pool::new(
+                kind,
+                capacity,
+                max_pending,
+                max_orphans,
+                backend,
+                supervisor,
+            ))
         };
         Ok(Offload::new(
             turns(Kind::Io, io),
@@ -309,6 +332,7 @@ impl fmt::Debug for Builder {
             .field("cpu_backend", &closure(self.cpu_backend.is_some()))
             .field("capacity", &self.capacity)
             .field("max_pending", &self.max_pending)
+            .field("max_orphans", &self.max_orphans)
             .field("policy", &self.policy)
             .field("thread_name", &self.thread_name)
             .field("on_thread_start", &closure(self.on_thread_start.is_some()))

@@ -44,6 +44,8 @@ pub enum OffloadError {
     /// No thread could be started and none exists: the operating system's limit
     /// on threads or memory has been reached.
     NoThreads,
+    /// The process has been forked, and the pool's threads are in the parent.
+    Forked,
     /// A job waits for this call on one of the pool's own threads, all others of which
     /// wait for calls, too, and there can be no more: it would never run. See
     /// [`io_extra_threads`](crate::Builder::io_extra_threads).
@@ -74,6 +76,10 @@ impl fmt::Display for OffloadError {
             Self::NoThreads => f.write_str(
                 "no pool thread could be started and none exists; \
                  look at the process's thread and memory limits",
+            ),
+            Self::Forked => f.write_str(
+                "the pool was made before this process was forked, and its threads are in the \
+                 parent; make a new one with `Offload::builder` here",
             ),
             Self::WouldDeadlock => f.write_str(
                 "the call would never run: every thread of its pool waits for a call;                  await it outside of the pool, or use `wait` or `Job::block_on`",

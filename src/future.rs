@@ -1,12 +1,13 @@
 //! [`Offloaded`], the future of a call, and its options.
 
+use crate::builder::ConfigError;
 use crate::cancel::Stopped;
 use crate::clock;
 use crate::core::job::{Extension, Failure, Job, Work};
 use crate::core::unwind::contain;
 use crate::current;
 use crate::error::{OffloadError, Panicked, Refused};
-use crate::handle::{Handle, Submitted};
+use crate::handle::{Handle, OnLeave, Submitted};
 use crate::offload::Offload;
 use crate::pool::Kind;
 use crate::waiting::Inline;
@@ -60,6 +61,7 @@ pub struct Offloaded<F, R, Form = Plain> {
     on: Option<Offload>,
     label: Option<Cow<'static, str>>,
     deadline: Option<u64>,
+    on_leave: OnLeave,
     form: PhantomData<fn() -> Form>,
 }
 
@@ -134,6 +136,7 @@ where
             on: None,
             label: None,
             deadline: None,
+            on_leave: OnLeave::default(),
             form: PhantomData,
         }
     }
@@ -178,6 +181,34 @@ where
     /// The same with a point in time.
     pub fn deadline(self, deadline: Instant) -> Self {
         self.due(clock::at(deadline))
+    }
+
+    /// Once this call has been submitted (by the first poll, or `try_spawn`) the closure
+    /// runs, exactly once, unless the process dies: for a commit, a flush.
+    ///
+    /// Dropping the future, or the handle, lets it go on; `abort` does nothing. It waits
+    /// where [`max_pending`](crate::Builder::max_pending) jobs do already, it is not
+    /// discarded by a [shutdown](Offload::shutdown), and if no thread can be started it
+    /// waits until one can. It does not inherit a deadline. What refuses it says so, before
+    /// it is submitted: [`ShutDown`](OffloadError::ShutDown),
+    /// [`Forked`](OffloadError::Forked), and
+    /// [`Config`](OffloadError::Config) for a call with a deadline of its own, which
+    /// contradicts it. `try_spawn` still refuses at [`capacity`](crate::Builder::capacity),
+    /// and hands the closure back.
+    pub fn must_run(mut self) -> Self {
+        self.on_leave = OnLeave::Run;
+        self
+    }
+
+    /// If the call is cancelled, or its time is over, before it started, its closure is
+    /// dropped by a thread of the pool: for captures whose destructors block.
+    ///
+    /// Until then it keeps its room in the queue.
+    pub fn drop_on_pool(mut self) -> Self {
+        if self.on_leave == OnLeave::Cancel {
+            self.on_leave = OnLeave::CancelOnPool;
+        }
+        self
     }
 
     /// With the deadline of `job`, which makes this call.
@@ -228,8 +259,10 @@ where
     ///
     /// If the future was polled before and was ready.
     pub fn wait(mut self) -> Result<R, OffloadError> {
-        let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
-            return crate::waiting::block_on(self);
+        let closure = match std::mem::replace(&mut self.call, Call::Over) {
+            Call::Fresh(closure) => closure,
+            Call::Submitted(submitted) => return submitted.wait(),
+            Call::Over => panic!("`wait` after the future was ready"),
         };
         let refused = match self.resolve() {
             Ok(offload) if current::is_in(offload.turns(self.pool)) => {
@@ -244,10 +277,13 @@ where
                     Err(refused) => refused,
                 }
             }
-            Ok(_) => match self.submit(closure, None, Offload::waiting_limit) {
-                Ok(submitted) => return submitted.wait(),
-                Err(refused) => refused,
-            },
+            Ok(_) => {
+                let limit = self.waiting_limit();
+                match self.submit(closure, None, limit) {
+                    Ok(submitted) => return submitted.wait(),
+                    Err(refused) => refused,
+                }
+            }
             Err(error) => (closure, error),
         };
         let (closure, reason) = refused;
@@ -262,6 +298,14 @@ where
         E: From<OffloadError>,
     {
         Flatten::new(self)
+    }
+
+    /// How many may wait before it is refused.
+    fn waiting_limit(&self) -> fn(&Offload) -> usize {
+        match self.on_leave {
+            OnLeave::Run => |_| usize::MAX,
+            _ => Offload::waiting_limit,
+        }
     }
 
     /// The pools it is for.
@@ -284,11 +328,19 @@ where
             Ok(offload) => offload,
             Err(error) => return Err((closure, error)),
         };
-        if let Some(inherited) = current::inherited_deadline() {
+        let must_run = self.on_leave == OnLeave::Run;
+        if must_run && self.deadline.is_some() {
+            let allowed = "a call without a deadline: one that must run has no time";
+            let error = ConfigError::new("must_run", "set".to_owned(), allowed);
+            return Err((closure, OffloadError::Config(error)));
+        }
+        if let (Some(inherited), false) = (current::inherited_deadline(), must_run) {
             self.deadline = Some(self.deadline.map_or(inherited, |own| own.min(inherited)));
         }
-        let extension = (self.label.is_some() || self.deadline.is_some())
-            .then(|| Box::new(Extension::new(self.label.take(), self.deadline)));
+        let extension = (self.label.is_some() || self.deadline.is_some() || must_run).then(|| {
+            let label = self.label.take();
+            Box::new(Extension::new(label, self.deadline, must_run))
+        });
         let body = Body {
             closure,
             types: PhantomData::<fn() -> (R, Form)>,
@@ -299,7 +351,11 @@ where
             .turns(self.pool)
             .submit(body, limit, waker, extension)
         {
-            Ok(caller) => Ok(Submitted::new(caller, offload, self.pool, self.deadline)),
+            Ok(caller) => {
+                let (deadline, on_leave) = (self.deadline, self.on_leave);
+                let submitted = Submitted::new(caller, offload, self.pool, deadline, on_leave);
+                Ok(submitted)
+            }
             Err((body, reason)) => Err((body.closure, reason)),
         }
     }
@@ -327,7 +383,8 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut this.call, Call::Over) else {
             panic!("`Offloaded` polled after it was ready");
         };
-        match this.submit(closure, Some(cx), Offload::waiting_limit) {
+        let limit = this.waiting_limit();
+        match this.submit(closure, Some(cx), limit) {
             Ok(mut submitted) => match submitted.still_pending(cx.waker()) {
                 None => {
                     this.call = Call::Submitted(submitted);

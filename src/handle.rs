@@ -4,11 +4,13 @@ use crate::backend::Turns;
 use crate::clock;
 use crate::core::alarms::Alarm;
 use crate::core::caller::Caller;
+use crate::core::job::{Failure, discard};
 use crate::current;
 use crate::error::OffloadError;
 use crate::future::{Flatten, outcome};
 use crate::offload::Offload;
 use crate::pool::Kind;
+use crate::stats::Counters;
 use crate::waiting::block_on;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -24,8 +26,22 @@ pub(crate) struct Submitted<R> {
     offload: Offload,
     pool: Kind,
     deadline: Option<u64>,
+    /// What its leaving does to the job.
+    leave: OnLeave,
     /// Wakes the one who polls when the deadline passes.
     alarm: Option<Arc<Alarm>>,
+}
+
+/// What happens to a job whose caller leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum OnLeave {
+    /// It is cancelled, and its closure dropped by the one who leaves.
+    #[default]
+    Cancel,
+    /// It is cancelled, and its closure dropped by the pool.
+    CancelOnPool,
+    /// It runs.
+    Run,
 }
 
 impl<R> Submitted<R> {
@@ -34,12 +50,14 @@ impl<R> Submitted<R> {
         offload: Offload,
         pool: Kind,
         deadline: Option<u64>,
+        leave: OnLeave,
     ) -> Self {
         Self {
             caller: Some(caller),
             offload,
             pool,
             deadline,
+            leave,
             alarm: None,
         }
     }
@@ -63,18 +81,35 @@ impl<R> Submitted<R> {
     pub(crate) fn still_pending(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
         self.set_alarm(waker);
         // After setting it: should it ring from here on, there is another poll.
-        let overdue = self.overdue();
-        let output = if let Some(now) = overdue {
-            let caller = self.caller.take()?;
-            self.turns().expire(caller, now)
+        if let Some(now) = self.overdue() {
+            let expired = Failure::Expired(self.caller.as_ref()?.progress(now));
+            Some(self.give_up(Counters::expired, expired))
         } else if !current::may_wait_for(self.turns()) {
-            let caller = self.caller.take()?;
-            self.turns().would_deadlock(caller)
+            Some(self.give_up(Counters::cancelled, Failure::WouldDeadlock))
         } else {
-            return None;
-        };
+            None
+        }
+    }
+
+    /// Leaves, with the output if there is one by now, else for this `reason`.
+    fn give_up(&mut self, count: fn(&Counters), reason: Failure) -> Result<R, OffloadError> {
         self.unset_alarm();
-        Some(outcome(output))
+        outcome(self.leave(count).unwrap_or(Err(reason)))
+    }
+
+    /// Leaves, with the output if there is one by now.
+    fn leave(&mut self, count: fn(&Counters)) -> Option<Result<R, Failure>> {
+        let caller = self.caller.take()?;
+        match self.leave {
+            OnLeave::Run => {
+                caller.detach();
+                None
+            }
+            cancel => {
+                let to_pool = cancel == OnLeave::CancelOnPool;
+                self.turns().abandon(caller, to_pool, count)
+            }
+        }
     }
 
     /// Blocks this thread until the job is over. In its own pool the job runs right here,
@@ -89,13 +124,8 @@ impl<R> Submitted<R> {
             }
         }
         let _waits = current::enter_wait(None);
-        if current::is_last_of(self.turns()) {
-            if let Some(caller) = self.caller.take() {
-                if !caller.is_finished() {
-                    return outcome(self.turns().would_deadlock(caller));
-                }
-                self.caller = Some(caller);
-            }
+        if current::is_last_of(self.turns()) && !self.is_finished() {
+            return self.give_up(Counters::cancelled, Failure::WouldDeadlock);
         }
         block_on(poll_fn(|cx| match self.poll(cx.waker()) {
             Some(output) => Poll::Ready(output),
@@ -142,10 +172,10 @@ impl<R> Submitted<R> {
     }
 
     fn abort(&self) {
-        if let Some(caller) = &self.caller {
+        if let (Some(caller), true) = (&self.caller, self.leave != OnLeave::Run) {
             let turns = self.turns();
             let cancelled = caller.cancel(&turns.pool().queue);
-            turns.cancelled(cancelled, false);
+            turns.cancelled(cancelled);
         }
     }
 
@@ -159,10 +189,8 @@ impl<R> Submitted<R> {
 impl<R> Drop for Submitted<R> {
     fn drop(&mut self) {
         self.unset_alarm();
-        if let Some(caller) = self.caller.take() {
-            let turns = self.turns();
-            let cancelled = caller.abandon(&turns.pool().queue);
-            turns.cancelled(cancelled, true);
+        if let Some(output) = self.leave(Counters::cancelled) {
+            discard(output);
         }
     }
 }
@@ -188,7 +216,7 @@ impl<R> Handle<R> {
     /// handle gives [`Cancelled`](OffloadError::Cancelled). A job that runs sees it at
     /// its next checkpoint, and the handle resolves when it returns: as `Cancelled` if
     /// it stopped at a checkpoint of a `_with` form, else with its value. On a finished
-    /// one it does nothing.
+    /// one, and on one that [must run](crate::Offloaded::must_run), it does nothing.
     pub fn abort(&self) {
         self.submitted.abort();
     }

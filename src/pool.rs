@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Turns};
 use crate::clock;
-use crate::core::caller::{Caller, Cancelled, Overdue};
+use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::job::{self, Ended, Expired, Extension, Failure, Header, Job, Work};
 use crate::core::queue::Queue;
 use crate::core::running::Running;
@@ -45,12 +45,13 @@ impl Pool {
         kind: Kind,
         capacity: usize,
         max_pending: usize,
+        max_orphans: usize,
         backend: Box<dyn Backend>,
         supervisor: Arc<Supervisor>,
     ) -> Self {
         Self {
             kind,
-            queue: Queue::new(),
+            queue: Queue::new(max_orphans),
             counters: Counters::new(),
             capacity,
             max_pending,
@@ -69,10 +70,6 @@ impl Pool {
     pub(crate) fn stats(&self) -> PoolStats {
         let threads = self.backend.threads();
         self.counters.snapshot(threads.present, threads.idle)
-    }
-
-    pub(crate) fn fail_all(&self, failure: fn() -> Failure) {
-        self.queue.fail_all(failure, || self.counters.failed());
     }
 
     /// Whether the pool has been closed and all is over.
@@ -114,15 +111,41 @@ impl Pool {
 impl Turns {
     /// Runs a job that was claimed.
     pub(crate) fn run(&self, job: Running) {
-        match self.begin(job.header()) {
+        match self.begin(job.header(), job.is_unwanted()) {
             Ok(start) => {
                 let (finished, ended) = job.run(self.origin(), |view| self.enter(view));
                 self.end(ended, start);
                 if finished.complete() {
-                    self.pool().counters.orphan_ended();
+                    self.orphan_ended();
                 }
             }
-            Err(expired) => job.fail(Failure::Expired(expired)),
+            Err(failure) => self.fail(job, failure),
+        }
+    }
+
+    /// Drops the closure of a claimed job, which has been counted.
+    pub(crate) fn fail(&self, job: Running, failure: Failure) {
+        if job.fail(failure) {
+            self.orphan_ended();
+        }
+    }
+
+    /// Fails every job that waits, but those that must run.
+    pub(crate) fn fail_waiting(&self, failure: fn() -> Failure, count: fn(&Counters)) {
+        let pool = self.pool();
+        let orphans = pool
+            .queue
+            .fail_all(false, failure, || count(&pool.counters));
+        for _ in 0..orphans {
+            self.orphan_ended();
+        }
+    }
+
+    fn orphan_ended(&self) {
+        let pool = self.pool();
+        pool.counters.orphan_ended();
+        if pool.queue.orphan_ended() && !self.is_empty() {
+            pool.backend.demand(self);
         }
     }
 
@@ -132,25 +155,29 @@ impl Turns {
         if job.left {
             self.pool().backend.demand(self);
         }
-        Ok(match self.begin(job.header()) {
+        Ok(match self.begin(job.header(), false) {
             Ok(start) => {
                 let (output, ended) = job.run(self.origin(), |view| self.enter(view));
                 self.end(ended, start);
                 output
             }
-            Err(expired) => {
+            Err(failure) => {
                 job.give_up();
-                Err(Failure::Expired(expired))
+                Err(failure)
             }
         })
     }
 
-    /// A job starts, now, unless its time is over.
-    fn begin(&self, header: &Header) -> Result<u64, Expired> {
+    /// A job starts, now, unless its time is over or nobody wants it.
+    fn begin(&self, header: &Header, is_unwanted: bool) -> Result<u64, Failure> {
         let (start, counters) = (clock::now(), &self.pool().counters);
         if header.deadline().is_some_and(|deadline| start >= deadline) {
             counters.expired();
-            return Err(header.progress(start));
+            return Err(Failure::Expired(header.progress(start)));
+        }
+        if is_unwanted {
+            counters.cancelled();
+            return Err(Failure::Cancelled);
         }
         header.set_started(start);
         counters.started(start.saturating_sub(header.queued_at));
@@ -222,54 +249,42 @@ impl Turns {
     }
 
     /// Accounts for a cancellation, and passes work on that it left behind.
-    pub(crate) fn cancelled(&self, cancelled: Cancelled, dropped: bool) {
+    pub(crate) fn cancelled(&self, cancelled: Cancelled) {
         let pool = self.pool();
-        match cancelled {
-            Cancelled::Queued(left) => {
-                pool.counters.cancelled();
-                if left {
-                    pool.backend.demand(self);
-                }
-            }
-            Cancelled::Running if dropped => pool.counters.orphaned(),
-            Cancelled::Running | Cancelled::No => {}
-        }
-    }
-
-    /// The deadline of `caller`'s job has passed: how it ends.
-    pub(crate) fn expire<R>(&self, caller: Caller<R>, now: u64) -> Result<R, Failure> {
-        let pool = self.pool();
-        let expired = Failure::Expired(caller.progress(now));
-        match caller.expire(&pool.queue) {
-            Overdue::Output(output) => output,
-            Overdue::Queued(left) => {
-                pool.counters.expired();
-                if left {
-                    pool.backend.demand(self);
-                }
-                Err(expired)
-            }
-            Overdue::Running => {
-                pool.counters.orphaned();
-                Err(expired)
+        if let Cancelled::Queued(left) = cancelled {
+            pool.counters.cancelled();
+            if left {
+                pool.backend.demand(self);
             }
         }
     }
 
-    /// Ends a call that would wait for ever.
-    pub(crate) fn would_deadlock<R>(&self, caller: Caller<R>) -> Result<R, Failure> {
+    /// `caller` leaves, and has its output if there is one by now. A job that had not
+    /// started counts as `count` says; with `to_pool` a worker drops its closure.
+    pub(crate) fn abandon<R>(
+        &self,
+        caller: Caller<R>,
+        to_pool: bool,
+        count: fn(&Counters),
+    ) -> Option<Result<R, Failure>> {
         let pool = self.pool();
-        match caller.expire(&pool.queue) {
-            Overdue::Output(output) => return output,
-            Overdue::Queued(left) => {
-                pool.counters.cancelled();
+        let left = if to_pool {
+            caller.abandon_to_pool(&pool.queue)
+        } else {
+            caller.abandon(&pool.queue)
+        };
+        match left {
+            Left::Output(output) => return Some(output),
+            Left::Queued(left) => {
+                count(&pool.counters);
                 if left {
                     pool.backend.demand(self);
                 }
             }
-            Overdue::Running => pool.counters.orphaned(),
+            Left::OnPool => {}
+            Left::Running => pool.counters.orphaned(),
         }
-        Err(Failure::WouldDeadlock)
+        None
     }
 
     /// Closes the pool: later submissions are refused, earlier ones still run.

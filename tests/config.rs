@@ -77,6 +77,7 @@ fn every_value_at_the_ends_of_its_range_is_taken() {
     let small = Offload::builder()
         .io_max_threads(1)
         .io_min_threads(0)
+        .io_extra_threads(0)
         .io_keep_alive(Duration::from_millis(1))
         .io_stack_size(64 << 10)
         .cpu_threads(1)
@@ -89,6 +90,7 @@ fn every_value_at_the_ends_of_its_range_is_taken() {
     let large = Offload::builder()
         .io_max_threads(1024)
         .io_min_threads(1024)
+        .io_extra_threads(1024)
         .io_keep_alive(Duration::from_secs(24 * 60 * 60))
         .io_stack_size(1 << 30)
         .cpu_threads(1024)
@@ -127,6 +129,7 @@ fn what_a_backend_of_one_s_own_excludes_is_named() {
     let unset = "unset, because a backend of your own is used";
     for (setting, builder) in [
         ("io_min_threads", io().io_min_threads(1)),
+        ("io_extra_threads", io().io_extra_threads(1)),
         ("io_max_threads", io().io_max_threads(1)),
         ("io_keep_alive", io().io_keep_alive(Duration::from_secs(1))),
         ("io_stack_size", io().io_stack_size(1 << 20)),
@@ -146,6 +149,7 @@ fn what_a_backend_of_one_s_own_excludes_is_named() {
 /// Variable, a bad value, and what the message says that it may be.
 const BAD: [(&str, &str, &str); 14] = [
     ("OFFRAMP_IO_MIN_THREADS", "257", "from 0 to 256"),
+    ("OFFRAMP_IO_EXTRA_THREADS", "1025", "from 0 to 1024"),
     (
         "OFFRAMP_IO_MIN_THREADS",
         "-1",

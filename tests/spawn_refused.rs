@@ -212,6 +212,8 @@ fn growth_is_tried_again_by_itself() {
         let spawner = Spawner::new(Mood::Start);
         let offload = spawner.pool(2);
         offload_io(|| ()).on(&offload).wait().unwrap();
+        // Else a second thread might be started for the next one.
+        wait_until("it sleeps", || offload.stats().io.idle == 1);
         let (send, receive) = mpsc::channel();
         let stuck = offload_io(move || receive.recv().unwrap()).on(&offload);
         let stuck = stuck.try_spawn().unwrap();

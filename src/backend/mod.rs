@@ -18,11 +18,17 @@ pub use self::threads::ThreadTask;
 #[cfg(feature = "tokio")]
 pub use self::tokio::Tokio;
 
+use crate::clock;
 use crate::core::job::Failure;
 use crate::core::running::Running;
 use crate::pool::Pool;
+use crate::stats::Counters;
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+
+/// When a backend without threads is asked again, in nanoseconds.
+const RETRY: u64 = 1_000_000_000;
 
 /// Supplies turns to one pool.
 ///
@@ -115,6 +121,12 @@ impl Turns {
         })
     }
 
+    /// Calls [`Backend::demand`] at this time of the clock, if jobs wait then.
+    pub(crate) fn demand_at(&self, time: u64) {
+        let waker = Waker::from(Arc::new(Demand(self.downgrade())));
+        self.pool.supervisor.wake_at(time, waker);
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.pool, &other.pool)
     }
@@ -159,13 +171,33 @@ impl Turns {
     }
 
     /// Completes every waiting job with [`NoThreads`](crate::OffloadError::NoThreads).
+    ///
+    /// Those that [must run](crate::Offloaded::must_run) stay, and the backend is asked
+    /// again after a second.
     pub fn fail_all(&self) {
-        self.pool.fail_all(|| Failure::NoThreads);
+        self.fail_waiting(|| Failure::NoThreads, Counters::failed);
+        if !self.is_empty() {
+            self.demand_at(clock::now() + RETRY);
+        }
     }
 
     /// A thread has left: [`Backend::threads`] counts it no more.
     pub fn left(&self) {
         self.pool.notify_if_ended();
+    }
+}
+
+/// A look at the pool at a later time, if it still exists: an alarm that nobody rings
+/// must not keep it.
+struct Demand(Weak<Pool>);
+
+impl Wake for Demand {
+    fn wake(self: Arc<Self>) {
+        if let Some(turns) = Turns::upgrade(&self.0) {
+            if !turns.is_empty() {
+                turns.pool().backend.demand(&turns);
+            }
+        }
     }
 }
 
@@ -209,7 +241,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
             self.turns.pool().counters.failed();
-            job.fail(Failure::NoThreads);
+            self.turns.fail(job, Failure::NoThreads);
         }
     }
 }

@@ -3,13 +3,13 @@
 use super::{Backend, Threads, Turns};
 use crate::clock;
 use crate::core::crew::{Crew, Host, Size};
+use crate::core::job::Failure;
 use crate::core::unwind::contain;
-use crate::pool::Pool;
 use crate::saturation::Saturation;
+use crate::stats::Counters;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Weak};
-use std::task::{Wake, Waker};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -192,7 +192,8 @@ impl Host for Seat<'_> {
     }
 
     fn fail_all(&self) {
-        self.turns.fail_all();
+        self.turns
+            .fail_waiting(|| Failure::NoThreads, Counters::failed);
     }
 
     fn saturated(&self) {
@@ -209,26 +210,11 @@ impl Host for Seat<'_> {
     }
 
     fn demand_at(&self, time: u64) {
-        let waker = Waker::from(Arc::new(Demand(self.turns.downgrade())));
-        self.turns.pool().supervisor.wake_at(time, waker);
+        self.turns.demand_at(time);
     }
 
     fn back_in(&self) -> Option<Duration> {
         self.turns.pool().supervisor.stand_in()
-    }
-}
-
-/// A look at the pool at a later time, if it still exists: an alarm that nobody rings
-/// must not keep it.
-struct Demand(Weak<Pool>);
-
-impl Wake for Demand {
-    fn wake(self: Arc<Self>) {
-        if let Some(turns) = Turns::upgrade(&self.0) {
-            if !turns.is_empty() {
-                turns.pool().backend.demand(&turns);
-            }
-        }
     }
 }
 

@@ -22,13 +22,15 @@ unsafe impl<R: Send> Send for Caller<R> {}
 // SAFETY: as above.
 unsafe impl<R: Send> Sync for Caller<R> {}
 
-/// How a job stood when its deadline had passed.
+/// How a job stood when its caller left.
 #[must_use]
-pub(crate) enum Overdue<R> {
-    /// It had finished in time.
+pub(crate) enum Left<R> {
+    /// It had finished.
     Output(Result<R, Failure>),
     /// It had not started, and never will. The flag as in [`Cancelled::Queued`].
     Queued(bool),
+    /// It had not started: a worker drops its closure.
+    OnPool,
     /// It runs, as an orphan from now on.
     Running,
 }
@@ -48,7 +50,7 @@ pub(crate) enum Cancelled {
     /// The closure was dropped unrun. With `true` jobs are left in the queue and a
     /// worker has to look.
     Queued(bool),
-    /// It runs; dropped: as an orphan.
+    /// It runs, and its token is set.
     Running,
     /// It had finished.
     No,
@@ -134,39 +136,46 @@ impl<R> Caller<R> {
         }
     }
 
-    /// The caller leaves and wants nothing any more.
-    pub(crate) fn abandon(self, queue: &Queue) -> Cancelled {
-        match self.expire(queue) {
-            Overdue::Queued(left) => Cancelled::Queued(left),
-            Overdue::Running => Cancelled::Running,
-            Overdue::Output(output) => {
-                job::discard(output);
-                Cancelled::No
-            }
-        }
-    }
-
-    /// The deadline has passed: the caller leaves, with the output if there is one.
-    pub(crate) fn expire(mut self, queue: &Queue) -> Overdue<R> {
+    /// The caller leaves, by drop or because the deadline has passed, with the output if
+    /// there is one.
+    pub(crate) fn abandon(mut self, queue: &Queue) -> Left<R> {
         match self.header().state.abandon() {
             Leave::Cancelled { waker } => {
                 let stored = self.cancelled_waker(waker);
                 contain(|| drop(stored));
                 let left = self.clear(queue);
                 self.leave();
-                Overdue::Queued(left)
+                Left::Queued(left)
             }
-            Leave::Left => Overdue::Running,
+            left => self.left(left, queue),
+        }
+    }
+
+    /// The same for a job whose closure the pool drops: one that has not started stays
+    /// queued, with its room, until a worker takes it.
+    pub(crate) fn abandon_to_pool(self, queue: &Queue) -> Left<R> {
+        let left = self.header().state.abandon_to_pool();
+        self.left(left, queue)
+    }
+
+    fn left(mut self, left: Leave, queue: &Queue) -> Left<R> {
+        match left {
+            Leave::Queued => Left::OnPool,
+            Leave::Left => {
+                queue.orphaned();
+                Left::Running
+            }
             Leave::Output => {
                 // SAFETY: finished: the output is ours, taken once.
                 let output = unsafe { job::take_output(self.job) };
                 self.leave();
-                Overdue::Output(output)
+                Left::Output(output)
             }
             Leave::Shell => {
                 self.leave();
-                Overdue::Output(Err(Failure::Cancelled))
+                Left::Output(Err(Failure::Cancelled))
             }
+            Leave::Cancelled { .. } => unreachable!("the closure was not left behind"),
         }
     }
 
@@ -192,7 +201,7 @@ impl<R> Caller<R> {
     /// The caller leaves, the job goes on.
     pub(crate) fn detach(mut self) {
         match self.header().state.detach() {
-            Leave::Left => {}
+            Leave::Queued | Leave::Left => {}
             Leave::Output => self.drop_output(),
             Leave::Shell => self.leave(),
             Leave::Cancelled { .. } => unreachable!("detach does not cancel"),

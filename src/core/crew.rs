@@ -213,6 +213,10 @@ impl Crew {
         }
         if alone {
             host.fail_all();
+            if host.has_work() {
+                // Some must run.
+                host.demand_at(retry_at);
+            }
         } else if let Some(slot) = self.idle.take_lowest() {
             self.wake(slot);
         }

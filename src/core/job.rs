@@ -67,6 +67,8 @@ pub(crate) struct Extension {
     pub(crate) label: Option<Cow<'static, str>>,
     /// In the clock's nanoseconds.
     pub(crate) deadline: Option<u64>,
+    /// Once it is in the queue it is run, whatever else fails or is discarded.
+    pub(crate) must_run: bool,
     /// When a job with a deadline started; 0 before.
     started_at: plain::AtomicU64,
 }
@@ -335,10 +337,15 @@ impl Job {
 unsafe impl Sync for Job {}
 
 impl Extension {
-    pub(crate) fn new(label: Option<Cow<'static, str>>, deadline: Option<u64>) -> Self {
+    pub(crate) fn new(
+        label: Option<Cow<'static, str>>,
+        deadline: Option<u64>,
+        must_run: bool,
+    ) -> Self {
         Self {
             label,
             deadline,
+            must_run,
             started_at: plain::AtomicU64::new(0),
         }
     }
@@ -352,6 +359,12 @@ impl Header {
     /// When the job is not worth anything any more, in the clock's nanoseconds.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.extension.as_deref()?.deadline
+    }
+
+    pub(crate) fn must_run(&self) -> bool {
+        self.extension
+            .as_deref()
+            .is_some_and(|extension| extension.must_run)
     }
 
     /// Worker: the job starts now. Told to its caller should its deadline pass.

@@ -113,6 +113,18 @@ impl Lanes {
         Some(job)
     }
 
+    /// Pops all, but those that `keep` wants, which stay in their order.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(NonNull<Header>) -> bool) {
+        let mut kept = Lane::new();
+        while let Some(job) = self.pop() {
+            if keep(job) {
+                // SAFETY: `&mut self` is the lock; just popped, and not claimed.
+                unsafe { kept.append(job.as_ptr()) };
+            }
+        }
+        self.shared = kept;
+    }
+
     /// Nothing waits in the lanes or on the way to them.
     pub(crate) fn is_empty(&self) -> bool {
         self.shared.first.is_null() && self.newest_first.is_null() && self.oldest_first.is_null()

@@ -34,6 +34,11 @@ pub(crate) struct Queue {
     graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
     shells: plain::AtomicUsize,
+    /// Running jobs whose caller has left. Wraps below 0 for a moment, when one ends before
+    /// its caller has counted it.
+    orphans: AtomicUsize,
+    /// No job starts while there are so many.
+    most_orphans: usize,
 }
 
 /// The right to push one job.
@@ -57,7 +62,7 @@ pub(crate) struct Taken {
 }
 
 impl Queue {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(most_orphans: usize) -> Self {
         Self {
             pending: CachePadded::new(AtomicUsize::new(0)),
             inbox: CachePadded::new(Inbox::new()),
@@ -65,6 +70,8 @@ impl Queue {
             left: CachePadded::new(AtomicBool::new(false)),
             graveyard: AtomicPtr::new(ptr::null_mut()),
             shells: plain::AtomicUsize::new(0),
+            orphans: AtomicUsize::new(0),
+            most_orphans,
         }
     }
 
@@ -145,10 +152,10 @@ impl Queue {
         let Kept { job } = kept;
         // SAFETY: its queue side is ours until `let_go`.
         match unsafe { job.as_ref() }.state.claim() {
-            Claim::Run => {
+            Claim::Run { unwanted } => {
                 self.leave();
                 // SAFETY: just claimed.
-                Some(unsafe { Running::new(job) })
+                Some(unsafe { Running::new(job, unwanted) })
             }
             Claim::Cancelled => {
                 let mut lanes = self.lanes.lock();
@@ -168,12 +175,15 @@ impl Queue {
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, usize::MAX);
         let job = loop {
+            if self.has_too_many_orphans() {
+                break None;
+            }
             let Some(job) = lanes.pop() else { break None };
             // SAFETY: linked until a moment ago, so the queue side is alive; a
             // shell stays so until its burial, which needs the lock.
             match unsafe { job.as_ref().state.claim() } {
                 // SAFETY: the claim gave us the payload.
-                Claim::Run => break Some(unsafe { Running::new(job) }),
+                Claim::Run { unwanted } => break Some(unsafe { Running::new(job, unwanted) }),
                 Claim::Cancelled => {}
             }
         };
@@ -189,15 +199,71 @@ impl Queue {
 
     /// Whether a worker would find something. Callers fence first.
     pub(crate) fn has_work(&self) -> bool {
+        self.holds_jobs() && !self.has_too_many_orphans()
+    }
+
+    fn holds_jobs(&self) -> bool {
         !self.inbox.is_empty() || self.left.load(Ordering::Relaxed)
     }
 
-    /// Fails every job that waits.
-    pub(crate) fn fail_all(&self, mut failure: impl FnMut() -> Failure, mut failed: impl FnMut()) {
-        while let Some(Taken { job, .. }) = self.next() {
-            failed();
-            job.fail(failure());
+    fn has_too_many_orphans(&self) -> bool {
+        let most = self.most_orphans;
+        // ORDERING: Relaxed: callers fence, or are about to take a job in a race with
+        // whoever becomes an orphan.
+        most != usize::MAX && self.orphans.load(Ordering::Relaxed) as isize >= most as isize
+    }
+
+    /// A running job's caller has left.
+    pub(crate) fn orphaned(&self) {
+        self.orphans.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An orphan has ended. `true`: others may have waited for that, and a worker has to
+    /// look; the one that ran it may not.
+    #[must_use]
+    pub(crate) fn orphan_ended(&self) -> bool {
+        if planted("queue: an orphan for ever") {
+            return false;
         }
+        let before = self.orphans.fetch_sub(1, Ordering::Relaxed);
+        before as isize >= self.most_orphans as isize && self.most_orphans != usize::MAX
+    }
+
+    /// Fails every job that waits, but those that must run (unless `all`). How many of them
+    /// were orphans: their callers left when they had just been claimed.
+    pub(crate) fn fail_all(
+        &self,
+        all: bool,
+        mut failure: impl FnMut() -> Failure,
+        mut failed: impl FnMut(),
+    ) -> usize {
+        let mut jobs = Vec::new();
+        let mut lanes = self.lanes.lock();
+        self.empty_graveyard(&mut lanes);
+        lanes.drain(&self.inbox, usize::MAX);
+        // SAFETY: popped and claimed under the lock, as in `next`.
+        lanes.retain(|job| unsafe {
+            let header = job.as_ref();
+            let keep = !all && header.must_run();
+            if keep {
+                return true;
+            }
+            if let Claim::Run { unwanted } = header.state.claim() {
+                jobs.push(Running::new(job, unwanted));
+            }
+            false
+        });
+        self.set_left(!lanes.is_empty());
+        self.forget_shells(&mut lanes);
+        drop(lanes);
+        self.look_at_graveyard_again();
+        let mut orphans = 0;
+        for job in jobs {
+            self.leave();
+            failed();
+            orphans += usize::from(job.fail(failure()));
+        }
+        orphans
     }
 
     /// Refuses later pushes; what was pushed before waits to be run.
@@ -334,7 +400,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         // Nobody pushes or takes any more, but jobs may be left whose backend
         // never came: their callers still get an answer.
-        self.fail_all(|| Failure::ShutDown, || {});
+        let _ = self.fail_all(true, || Failure::ShutDown, || {});
     }
 }
 
@@ -367,7 +433,7 @@ mod tests {
 
     #[test]
     fn shells_are_bounded_while_the_lock_is_held() {
-        let queue = Queue::new();
+        let queue = Queue::new(usize::MAX);
         let held = queue.lanes.lock();
         let limit = 10;
         let mut cancelled = 0;

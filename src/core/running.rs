@@ -3,12 +3,14 @@
 use super::job::{self, Ended, Failure, Header, Job};
 use super::state::Complete;
 use super::unwind::contain;
+
 use std::ptr::NonNull;
 
 /// A claimed job: its payload is ours.
 #[must_use]
 pub(crate) struct Running {
     job: NonNull<Header>,
+    unwanted: bool,
 }
 
 /// A job whose closure has ended and whose output nobody has seen yet.
@@ -24,13 +26,18 @@ impl Running {
     /// # Safety
     ///
     /// The caller just claimed `job`.
-    pub(crate) unsafe fn new(job: NonNull<Header>) -> Self {
-        Self { job }
+    pub(crate) unsafe fn new(job: NonNull<Header>, unwanted: bool) -> Self {
+        Self { job, unwanted }
     }
 
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: a claimed job lives until it is completed.
         unsafe { self.job.as_ref() }
+    }
+
+    /// Its caller left it to the pool to drop the closure.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.unwanted
     }
 
     /// Runs the closure here, with what `enter` answers held meanwhile. Panics stay
@@ -50,12 +57,13 @@ impl Running {
         (Finished { job }, ended)
     }
 
-    /// Drops the closure and completes the job with `failure`.
-    pub(crate) fn fail(self, failure: Failure) {
+    /// Drops the closure and completes the job with `failure`. `true` if the job was an
+    /// orphan by then.
+    pub(crate) fn fail(self, failure: Failure) -> bool {
         let job = self.into_job();
         // SAFETY: claimed, and failed once.
         unsafe { job::fail(job, failure) };
-        let _ = Finished { job }.complete();
+        Finished { job }.complete()
     }
 
     fn into_job(self) -> NonNull<Header> {
@@ -67,7 +75,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // A backend that takes a turn and does not use it must not lose the job.
         // SAFETY: the same claim, given up by the original.
-        unsafe { Self::new(self.job) }.fail(Failure::NoThreads);
+        let _ = unsafe { Self::new(self.job, false) }.fail(Failure::NoThreads);
     }
 }
 

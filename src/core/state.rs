@@ -40,7 +40,7 @@ const ORPHAN: u16 = 1 << 7;
 ///
 /// | phase      | bits that may be set                        | payload belongs to        | waker slot belongs to |
 /// |------------|---------------------------------------------|---------------------------|-----------------------|
-/// | QUEUED     | WAKER, CALLER_GONE (detached)               | nobody: next transition   | caller; with WAKER nobody |
+/// | QUEUED     | WAKER, CALLER_GONE (detached), with it CANCEL | nobody: next transition   | caller; with WAKER nobody |
 /// | RUNNING    | WAKER, CALLER_GONE, CANCEL, ORPHAN          | the worker                | caller; with WAKER the worker |
 /// | COMPLETING | WAKER, CALLER_GONE, CANCEL                  | the caller (output)       | the worker            |
 /// | DONE       | WAKER, QUEUE_GONE always, CALLER_GONE, CANCEL | the caller (output)     | nobody (empty)        |
@@ -52,8 +52,9 @@ pub(crate) struct State(AtomicU16);
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// The payload is the worker's.
-    Run,
+    /// The payload is the worker's. `unwanted`: to be dropped unrun, the caller has left
+    /// that to it.
+    Run { unwanted: bool },
     /// The caller was faster: only the shell is left.
     Cancelled,
 }
@@ -88,7 +89,9 @@ pub(crate) enum Cancel {
 pub(crate) enum Leave {
     /// Still queued, now cancelled: drop closure and waker, then `release_caller`.
     Cancelled { waker: bool },
-    /// The queue side goes on alone and frees the job.
+    /// Still queued, and the queue side goes on alone.
+    Queued,
+    /// It runs, and the queue side goes on alone and frees the job.
     Left,
     /// Finished: take and drop the output, then `release_caller`.
     Output,
@@ -155,11 +158,13 @@ impl State {
         if planted("state: claim without compare") {
             // What a plain store would do: the cancelled closure runs.
             let _ = self.update(|s| Some(s & !PHASE | RUNNING));
-            return Claim::Run;
+            return Claim::Run { unwanted: false };
         }
         let before = self.update(|s| (s & PHASE == QUEUED).then_some(s | RUNNING));
         match before & PHASE {
-            QUEUED => Claim::Run,
+            QUEUED => Claim::Run {
+                unwanted: before & CANCEL != 0 && !planted("state: unwanted and run"),
+            },
             CANCELLED => Claim::Cancelled,
             phase => unreachable!("a job in phase {phase} was claimed"),
         }
@@ -254,6 +259,17 @@ impl State {
         Self::left(before, true)
     }
 
+    /// Caller side, leaving: cancels like `abandon`, but leaves what is queued, with its
+    /// closure, to the worker that takes it.
+    pub(crate) fn abandon_to_pool(&self) -> Leave {
+        let before = self.update(|s| match s & PHASE {
+            QUEUED => Some(s | CALLER_GONE | CANCEL),
+            RUNNING => Some(s | CALLER_GONE | CANCEL | ORPHAN),
+            _ => None,
+        });
+        Self::left(before, false)
+    }
+
     /// Caller side, leaving without cancelling.
     pub(crate) fn detach(&self) -> Leave {
         let before = self.update(|s| match s & PHASE {
@@ -268,7 +284,8 @@ impl State {
             QUEUED if cancels => Leave::Cancelled {
                 waker: before & WAKER != 0,
             },
-            QUEUED | RUNNING => Leave::Left,
+            QUEUED => Leave::Queued,
+            RUNNING => Leave::Left,
             CANCELLED => Leave::Shell,
             _ => Leave::Output,
         }

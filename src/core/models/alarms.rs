@@ -2,7 +2,7 @@
 
 use super::{Seat, check};
 use crate::core::alarms::{Alarm, Alarms, Armed, Time};
-use crate::core::caller::Overdue;
+use crate::core::caller::Left;
 use crate::sync::plain;
 use loom::sync::{Arc, Notify};
 use loom::thread;
@@ -146,9 +146,9 @@ fn expiry_with_every_worker_stuck() {
             rings.0.wait();
             assert!(late.poll(&waker).is_none());
         }
-        match late.expire(&seat.0.queue) {
-            Overdue::Queued(_) => {}
-            Overdue::Output(_) | Overdue::Running => panic!("it never started"),
+        match late.abandon(&seat.0.queue) {
+            Left::Queued(_) => {}
+            _ => panic!("it never started"),
         }
         answered.1.store(true, Ordering::Relaxed);
         answered.0.notify();

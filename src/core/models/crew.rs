@@ -321,3 +321,26 @@ fn resize_against_push_and_park() {
         seat.finish();
     });
 }
+
+/// The first job's caller leaves at any moment; then nothing starts until it has ended.
+#[test]
+fn the_orphan_limit_against_completion() {
+    check("the_orphan_limit_against_completion", Some(1), || {
+        let seat = Seat::with_orphans(1, 2, 0, 1);
+        seat.warm_up();
+        let (started, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let orphan = seat.submit({
+            let (started, go_on) = (Arc::clone(&started), Arc::clone(&go_on));
+            move || {
+                started.notify();
+                go_on.wait();
+            }
+        });
+        started.wait();
+        seat.abandon(orphan.unwrap());
+        let next = seat.submit(|| ()).unwrap();
+        go_on.notify();
+        await_it(next).unwrap();
+        seat.finish();
+    });
+}

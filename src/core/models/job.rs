@@ -2,7 +2,7 @@
 
 use super::{Fate, Task, await_it, check, push, run_one};
 use crate::cancel::Stopped;
-use crate::core::caller::{Caller, Cancelled, Overdue};
+use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::job::{Failure, Job, allocate};
 use crate::core::queue::Queue;
 use loom::sync::Arc;
@@ -12,7 +12,7 @@ use std::task::Waker;
 #[test]
 fn run_and_await() {
     check("run_and_await", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let caller = push(&queue, 1, || 7).unwrap();
         let worker = thread::spawn(move || assert!(run_one(&queue)));
         assert_eq!(await_it(caller).unwrap(), 7);
@@ -23,7 +23,7 @@ fn run_and_await() {
 #[test]
 fn a_replaced_waker_is_not_lost() {
     check("a_replaced_waker_is_not_lost", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let mut caller = push(&queue, 1, || 7).unwrap();
         let worker = thread::spawn(move || assert!(run_one(&queue)));
         match caller.poll(Waker::noop()) {
@@ -37,19 +37,17 @@ fn a_replaced_waker_is_not_lost() {
 #[test]
 fn drop_against_claim_and_completion() {
     check("drop_against_claim_and_completion", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
             let queue = Arc::clone(&queue);
             move || run_one(&queue)
         });
-        let cancelled = caller.abandon(&queue);
+        let left = caller.abandon(&queue);
         let ran = worker.join().unwrap();
-        match cancelled {
-            Cancelled::Queued(_) => assert!(!ran),
-            Cancelled::Running | Cancelled::No => assert!(ran),
-        }
+        assert_eq!(matches!(left, Left::Queued(_)), !ran);
+        assert!(!matches!(left, Left::OnPool));
         assert_eq!(fate.runs(), usize::from(ran));
         assert_eq!(queue.pending(), 0);
     });
@@ -58,22 +56,19 @@ fn drop_against_claim_and_completion() {
 #[test]
 fn poll_then_drop_against_completion() {
     check("poll_then_drop_against_completion", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let mut caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
             let queue = Arc::clone(&queue);
             move || run_one(&queue)
         });
-        let cancelled = match caller.poll(Waker::noop()) {
-            Some(output) => {
-                output.unwrap();
-                Cancelled::No
-            }
+        let left = match caller.poll(Waker::noop()) {
+            Some(output) => Left::Output(output),
             None => caller.abandon(&queue),
         };
         let ran = worker.join().unwrap();
-        assert_eq!(matches!(cancelled, Cancelled::Queued(_)), !ran);
+        assert_eq!(matches!(left, Left::Queued(_)), !ran);
         assert_eq!(fate.runs(), usize::from(ran));
     });
 }
@@ -83,7 +78,7 @@ fn poll_then_drop_against_completion() {
 #[test]
 fn deadline_against_claim_and_completion() {
     check("deadline_against_claim_and_completion", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let mut caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -95,12 +90,13 @@ fn deadline_against_claim_and_completion() {
             worker.join().unwrap();
             return;
         }
-        let overdue = caller.expire(&queue);
+        let left = caller.abandon(&queue);
         let ran = worker.join().unwrap();
-        match overdue {
-            Overdue::Output(output) => output.unwrap(),
-            Overdue::Queued(_) => assert!(!ran),
-            Overdue::Running => assert!(ran),
+        match left {
+            Left::Output(output) => output.unwrap(),
+            Left::Queued(_) => assert!(!ran),
+            Left::Running => assert!(ran),
+            Left::OnPool => panic!("nobody asked for it"),
         }
         assert_eq!(fate.runs(), usize::from(ran));
         assert_eq!(queue.pending(), 0);
@@ -110,7 +106,7 @@ fn deadline_against_claim_and_completion() {
 #[test]
 fn abort_then_await_against_claim() {
     check("abort_then_await_against_claim", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -131,7 +127,7 @@ fn abort_then_await_against_claim() {
 #[test]
 fn detach_against_completion() {
     check("detach_against_completion", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn(move || assert!(run_one(&queue)));
@@ -144,16 +140,54 @@ fn detach_against_completion() {
 #[test]
 fn failing_against_drop() {
     check("failing_against_drop", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
             let queue = Arc::clone(&queue);
-            move || queue.fail_all(|| Failure::NoThreads, || {})
+            move || queue.fail_all(false, || Failure::NoThreads, || {})
         });
         let _ = caller.abandon(&queue);
         worker.join().unwrap();
         assert_eq!(fate.runs(), 0);
+    });
+}
+
+/// The caller leaves its closure to the pool: it is run, or dropped by the worker.
+#[test]
+fn drop_on_pool_against_claim_and_completion() {
+    check("drop_on_pool_against_claim_and_completion", None, || {
+        let queue = Arc::new(Queue::new(usize::MAX));
+        let fate = Fate::new();
+        let mut caller = push(&queue, 1, fate.closure()).unwrap();
+        let worker = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                let job = queue.next().unwrap().job;
+                if job.is_unwanted() {
+                    job.fail(Failure::Cancelled);
+                    false
+                } else {
+                    let (finished, _) = job.run(std::ptr::null(), |_| ());
+                    finished.complete();
+                    true
+                }
+            }
+        });
+        let left = match caller.poll(Waker::noop()) {
+            Some(output) => Left::Output(output),
+            None => caller.abandon_to_pool(&queue),
+        };
+        let ran = worker.join().unwrap();
+        match left {
+            Left::Output(output) => output.unwrap(),
+            Left::OnPool => assert!(!ran),
+            Left::Running => assert!(ran),
+            Left::Queued(_) => panic!("the closure was dropped here"),
+        }
+        assert_eq!(fate.runs(), usize::from(ran));
+        assert_eq!(queue.pending(), 0);
+        assert!(queue.has_no_shells());
     });
 }
 
@@ -162,7 +196,7 @@ fn failing_against_drop() {
 #[test]
 fn taken_back_against_the_workers_pop() {
     check("taken_back_against_the_workers_pop", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -192,7 +226,7 @@ fn taken_back_against_the_workers_pop() {
 #[test]
 fn a_kept_job_against_drop() {
     check("a_kept_job_against_drop", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let permit = queue.admit(1).unwrap();
         let job = allocate(Task(closure(&fate)), 0, None, None);

@@ -12,7 +12,7 @@ mod planted;
 mod queue;
 mod residents;
 
-use super::caller::{Caller, Cancelled};
+use super::caller::{Caller, Left};
 use super::crew::{Crew, Host, Size};
 use super::job::{Ended, Failure, Job, Work, allocate, dismantle};
 use super::queue::Queue;
@@ -173,9 +173,13 @@ struct Seat(Arc<Pool>);
 
 impl Seat {
     fn new(min: usize, max: usize, refusals: usize) -> Self {
+        Self::with_orphans(min, max, refusals, usize::MAX)
+    }
+
+    fn with_orphans(min: usize, max: usize, refusals: usize, most_orphans: usize) -> Self {
         let keep_alive = Duration::from_secs(1);
         Self(Arc::new(Pool {
-            queue: Queue::new(),
+            queue: Queue::new(most_orphans),
             crew: Crew::new(Size {
                 min,
                 max,
@@ -205,7 +209,7 @@ impl Seat {
     }
 
     fn abandon<R>(&self, caller: Caller<R>) {
-        if let Cancelled::Queued(true) = caller.abandon(&self.0.queue) {
+        if let Left::Queued(true) = caller.abandon(&self.0.queue) {
             self.0.crew.demand(self);
         }
     }
@@ -274,7 +278,13 @@ impl Host for Seat {
         };
         taken(next.more);
         let (finished, _) = next.job.run(std::ptr::null(), |_| ());
-        finished.complete();
+        if finished.complete() && self.0.queue.orphan_ended() {
+            // As in `Turns::is_empty`.
+            fence(Ordering::SeqCst);
+            if self.0.queue.has_work() {
+                self.0.crew.demand(self);
+            }
+        }
         true
     }
 
@@ -298,7 +308,7 @@ impl Host for Seat {
     }
 
     fn fail_all(&self) {
-        self.0.queue.fail_all(|| Failure::NoThreads, || {});
+        self.0.queue.fail_all(false, || Failure::NoThreads, || {});
     }
 
     fn saturated(&self) {}

@@ -24,6 +24,14 @@ const PLANTED: &[(&str, &str)] = &[
         "job::drop_against_claim_and_completion",
     ),
     (
+        "state: unwanted and run",
+        "job::drop_on_pool_against_claim_and_completion",
+    ),
+    (
+        "queue: an orphan for ever",
+        "crew::the_orphan_limit_against_completion",
+    ),
+    (
         "lanes: buried before it was let go",
         "job::a_kept_job_against_drop",
     ),

@@ -9,7 +9,7 @@ use loom::thread;
 #[test]
 fn capacity_is_never_exceeded_nor_lost() {
     check("capacity_is_never_exceeded_nor_lost", Some(2), || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let attempt = |queue: &Queue| match push(queue, 1, || ()) {
             Some(caller) => {
                 assert!(queue.pending() <= 1);
@@ -33,7 +33,7 @@ fn capacity_is_never_exceeded_nor_lost() {
 #[test]
 fn a_cancelled_job_leaves_room_at_once() {
     check("a_cancelled_job_leaves_room_at_once", Some(3), || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let caller = push(&queue, 1, || ()).unwrap();
         let worker = thread::spawn({
             let queue = Arc::clone(&queue);
@@ -52,7 +52,7 @@ fn a_cancelled_job_leaves_room_at_once() {
 #[test]
 fn jobs_keep_their_order() {
     check("jobs_keep_their_order", Some(3), || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
         let record = |number| {
             let order = Arc::clone(&order);
@@ -79,7 +79,7 @@ fn jobs_keep_their_order() {
 #[test]
 fn no_shell_stays_behind() {
     check("no_shell_stays_behind", Some(3), || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fates = [Fate::new(), Fate::new()];
         let callers = fates.each_ref().map(|fate| push(&queue, 9, fate.closure()));
         let [first, second] = callers;
@@ -104,7 +104,7 @@ fn no_shell_stays_behind() {
 #[test]
 fn a_push_against_close_is_drained_or_refused() {
     check("a_push_against_close_is_drained_or_refused", None, || {
-        let queue = Arc::new(Queue::new());
+        let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let submitter = thread::spawn({
             let (queue, fate) = (Arc::clone(&queue), fate.clone());
@@ -127,7 +127,7 @@ fn a_push_against_close_is_drained_or_refused() {
 #[test]
 fn a_queue_dropped_with_jobs_answers_them() {
     check("a_queue_dropped_with_jobs_answers_them", None, || {
-        let queue = Queue::new();
+        let queue = Queue::new(usize::MAX);
         let caller = push(&queue, 1, || ()).unwrap();
         let owner = thread::spawn(move || drop(queue));
         assert!(matches!(await_it(caller), Err(Failure::ShutDown)));

@@ -37,7 +37,7 @@ struct Worker {
 impl Rayon {
     fn start(workers: usize) -> (Arc<Self>, Vec<thread::JoinHandle<()>>) {
         let rayon = Arc::new(Self {
-            queue: Queue::new(),
+            queue: Queue::new(usize::MAX),
             residents: Residents::new(),
             pieces: Mutex::new(VecDeque::new()),
             bell: Mutex::new(()),
