@@ -32,6 +32,7 @@ use std::time::Duration;
 /// | [`capacity`](Self::capacity) | `OFFRAMP_CAPACITY` | [`CAPACITY`](crate::defaults::CAPACITY) |
 /// | [`max_pending`](Self::max_pending) | `OFFRAMP_MAX_PENDING` | [`MAX_PENDING`](crate::defaults::MAX_PENDING) |
 /// | [`max_orphans`](Self::max_orphans) | `OFFRAMP_MAX_ORPHANS` | none |
+/// | [`warn_after`](Self::warn_after) | `OFFRAMP_WARN_AFTER_MS` | [`WARN_AFTER`](crate::defaults::WARN_AFTER) |
 /// | [`policy`](Self::policy) | `OFFRAMP_POLICY`: `wait` or `reject` | [`Policy::Wait`] |
 #[derive(Default)]
 #[must_use = "a builder does nothing until `build`"]
@@ -48,6 +49,7 @@ pub struct Builder {
     capacity: Option<usize>,
     max_pending: Option<usize>,
     max_orphans: Option<usize>,
+    warn_after: Option<Duration>,
     policy: Option<Policy>,
     thread_name: Option<String>,
     on_thread_start: Option<Hook>,
@@ -61,6 +63,8 @@ const MOST_JOBS: usize = 1 << 30;
 /// Rust's own start-up of a thread needs some stack.
 const SMALLEST_STACK: usize = 64 << 10;
 const LARGEST_STACK: usize = 1 << 30;
+/// Longest time in a setting: a day.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Builder {
     /// I/O threads that stay when there is nothing to do: 0 to 1024, at most
@@ -159,6 +163,13 @@ impl Builder {
         self
     }
 
+    /// A job that runs for longer is logged, once, with its label and call site: 1 ms to 1
+    /// day. Such jobs belong on [threads of their own](crate::offload_dedicated).
+    pub fn warn_after(mut self, age: Duration) -> Self {
+        self.warn_after = Some(age);
+        self
+    }
+
     /// What happens to an awaited call when the queue is full.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
@@ -213,25 +224,54 @@ impl Builder {
         if name.contains('\0') {
             return Err(ConfigError::new("thread_name", name, "text without a NUL"));
         }
+        let warn_after = environment::millis(
+            "warn_after",
+            self.warn_after,
+            defaults::WARN_AFTER,
+            Duration::from_millis(1)..=LONGEST,
+        )?;
+        let dedicated = self.dedicated_threads(&name);
         let io = self.io_pool(&name)?;
         let cpu = self.cpu_pool(&name)?;
         let supervisor = Supervisor::new(&name);
-        let turns = |kind, backend| {
+        let turns = |kind, backend, warn_after| {
             let supervisor = Arc::clone(&supervisor);
             Turns::new(Pool::new(
                 kind,
                 capacity,
                 max_pending,
                 max_orphans,
+                warn_after,
                 backend,
                 supervisor,
             ))
         };
         Ok(Offload::new(
-            turns(Kind::Io, io),
-            turns(Kind::Cpu, cpu),
+            turns(Kind::Io, io, warn_after),
+            turns(Kind::Cpu, cpu, warn_after),
+            // What goes on for ever is meant to.
+            turns(Kind::Dedicated, dedicated, Duration::MAX),
             policy,
         ))
+    }
+
+    /// A thread for each job, gone soon after it.
+    fn dedicated_threads(&self, name: &str) -> Box<dyn Backend> {
+        let spawner = self.io_spawner.clone();
+        Box::new(OwnThreads::new(Settings {
+            size: Size {
+                min: 0,
+                max: MOST_THREADS,
+                most: MOST_THREADS,
+                extra: 0,
+                keep_alive: Duration::from_millis(1),
+            },
+            name: format!("{name}-own"),
+            stack_size: self.io_stack_size,
+            on_start: self.on_thread_start.clone(),
+            on_stop: self.on_thread_stop.clone(),
+            spawner: spawner.unwrap_or(Arc::new(spawn_std)),
+        }))
     }
 
     fn io_pool(&mut self, name: &str) -> Result<Box<dyn Backend>, ConfigError> {
@@ -266,7 +306,7 @@ impl Builder {
             "io_keep_alive",
             self.io_keep_alive,
             defaults::IO_KEEP_ALIVE,
-            Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60),
+            Duration::from_millis(1)..=LONGEST,
         )?;
         let stack_size = environment::optional_number(
             "io_stack_size",
@@ -333,6 +373,7 @@ impl fmt::Debug for Builder {
             .field("capacity", &self.capacity)
             .field("max_pending", &self.max_pending)
             .field("max_orphans", &self.max_orphans)
+            .field("warn_after", &self.warn_after)
             .field("policy", &self.policy)
             .field("thread_name", &self.thread_name)
             .field("on_thread_start", &closure(self.on_thread_start.is_some()))

@@ -69,7 +69,7 @@ impl Job {
                 return Err(Stopped { expired });
             }
         }
-        if self.header().state.is_cancel_requested() {
+        if self.header().state.is_cancel_requested() || self.is_asked_by_its_pool() {
             return Err(Stopped { expired: None });
         }
         Ok(())
@@ -95,6 +95,14 @@ impl Job {
     #[must_use]
     pub fn label(&self) -> Option<&str> {
         self.header().label().map(|label| &**label)
+    }
+}
+
+/// The core alone knows no pools.
+#[cfg(offramp_loom)]
+impl Job {
+    fn is_asked_by_its_pool(&self) -> bool {
+        false
     }
 }
 

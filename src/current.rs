@@ -122,6 +122,11 @@ pub(crate) fn is_last_of(turns: &Turns) -> bool {
     level.has_turn && !level.is_lent && is_in(turns)
 }
 
+/// Whether a job of the pool of `turns` runs here.
+pub(crate) fn has_turn_of(turns: &Turns) -> bool {
+    current().has_turn && is_in(turns)
+}
+
 /// Whether this thread works for the pool of `turns`: a call that it waits for may run
 /// right here.
 pub(crate) fn is_in(turns: &Turns) -> bool {

@@ -33,6 +33,10 @@ pub const CAPACITY: usize = 4 * IO_MAX_THREADS;
 /// queue stays below 10 MiB; awaiting callers beyond this are better told.
 pub const MAX_PENDING: usize = 65_536;
 
+/// From when on a running job is worth a line in the log: a minute. Hardly a call that
+/// somebody waits for takes so long, and one that never ends is found soon enough.
+pub const WARN_AFTER: Duration = Duration::from_secs(60);
+
 /// First part of the threads' names.
 pub const THREAD_NAME: &str = "offramp";
 

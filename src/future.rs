@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ use std::time::{Duration, Instant};
               await several at once with `join!` to run them at the same time"]
 pub struct Offloaded<F, R, Form = Plain> {
     call: Call<R, F>,
+    call_site: &'static Location<'static>,
     pool: Kind,
     on: Option<Offload>,
     label: Option<Cow<'static, str>>,
@@ -129,9 +131,11 @@ where
     R: Send + 'static,
     Form: 'static,
 {
+    #[track_caller]
     pub(crate) fn new(pool: Kind, closure: F) -> Self {
         Self {
             call: Call::Fresh(closure),
+            call_site: Location::caller(),
             pool,
             on: None,
             label: None,
@@ -312,7 +316,7 @@ where
     fn resolve(&mut self) -> Result<Offload, OffloadError> {
         let offload = match self.on.take() {
             Some(offload) => offload,
-            None => Offload::global().map_err(OffloadError::Config)?,
+            None => Offload::present().map_err(OffloadError::Config)?,
         };
         self.on = Some(offload.clone());
         Ok(offload)
@@ -349,7 +353,7 @@ where
         let limit = limit(&offload);
         match offload
             .turns(self.pool)
-            .submit(body, limit, waker, extension)
+            .submit(body, limit, waker, extension, self.call_site)
         {
             Ok(caller) => {
                 let (deadline, on_leave) = (self.deadline, self.on_leave);

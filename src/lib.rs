@@ -10,6 +10,8 @@ mod core;
 mod sync;
 
 #[cfg(not(offramp_loom))]
+mod activity;
+#[cfg(not(offramp_loom))]
 pub mod backend;
 #[cfg(not(offramp_loom))]
 mod builder;
@@ -28,9 +30,13 @@ mod handle;
 #[cfg(not(offramp_loom))]
 mod offload;
 #[cfg(not(offramp_loom))]
+mod overstay;
+#[cfg(not(offramp_loom))]
 mod pool;
 #[cfg(not(offramp_loom))]
 mod saturation;
+#[cfg(not(offramp_loom))]
+mod shutdown;
 #[cfg(not(offramp_loom))]
 mod stats;
 #[cfg(not(offramp_loom))]
@@ -42,12 +48,14 @@ pub use crate::cancel::Stopped;
 pub use crate::core::job::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
+    activity::RunningJob,
     builder::{Builder, ConfigError},
     current::{checkpoint, remaining},
     error::{OffloadError, Panicked, Refused},
     future::{Flatten, Offloaded, Plain, WithJob},
     handle::Handle,
-    offload::{AlreadyInstalled, Offload, Policy, Shutdown, install},
+    offload::{AlreadyInstalled, Offload, Policy, Scoped, install},
+    shutdown::{Backlog, Report, Shutdown},
     stats::{Histogram, PoolStats, Stats},
 };
 
@@ -80,6 +88,7 @@ use pool::Kind;
 /// let _ = offramp::offload_io(move || *counter);
 /// ```
 #[cfg(not(offramp_loom))]
+#[track_caller]
 pub fn offload_io<F, R>(f: F) -> Offloaded<F, R>
 where
     F: FnOnce() -> R + Send + 'static,
@@ -107,6 +116,7 @@ where
 /// # }).unwrap();
 /// ```
 #[cfg(not(offramp_loom))]
+#[track_caller]
 pub fn offload_cpu<F, R>(f: F) -> Offloaded<F, R>
 where
     F: FnOnce() -> R + Send + 'static,
@@ -134,6 +144,7 @@ where
 /// # }).unwrap();
 /// ```
 #[cfg(not(offramp_loom))]
+#[track_caller]
 pub fn offload_io_with<F, R>(f: F) -> Offloaded<F, R, WithJob>
 where
     F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static,
@@ -161,10 +172,60 @@ where
 /// # }).unwrap();
 /// ```
 #[cfg(not(offramp_loom))]
+#[track_caller]
 pub fn offload_cpu_with<F, R>(f: F) -> Offloaded<F, R, WithJob>
 where
     F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static,
     R: Send + 'static,
 {
     Offloaded::new(Kind::Cpu, f)
+}
+
+/// Runs `f` on a thread of its own: for what goes on for hours, or for ever.
+///
+/// A server's accept loop, a file watcher, a consumer of a queue would occupy a thread of
+/// the I/O pool for good. Otherwise it is a call like [`offload_io`]'s: lazy, cancelled by
+/// drop (`try_spawn` and [`detach`](Handle::detach) let it run), counted in
+/// [`Stats::dedicated`], named in a shutdown's [`Report`]. A shutdown, and the end of the
+/// last [`Offload`] handle, ask it to stop at its next [`checkpoint`].
+///
+/// There can be 1,024 of them at a time; more wait.
+///
+/// ```
+/// use std::{thread, time::Duration};
+///
+/// # futures::executor::block_on(async {
+/// let watcher = offramp::offload_dedicated(|| {
+///     let mut rounds = 0;
+///     while offramp::checkpoint().is_ok() {
+///         rounds += 1;
+///         thread::sleep(Duration::from_millis(1));
+///     }
+///     rounds
+/// });
+/// let handle = watcher.label("watcher").try_spawn()?;
+/// handle.abort();
+/// # let _ = handle.await;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[cfg(not(offramp_loom))]
+#[track_caller]
+pub fn offload_dedicated<F, R>(f: F) -> Offloaded<F, R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    Offloaded::new(Kind::Dedicated, f)
+}
+
+/// [`offload_dedicated`] for a closure that sees its [`Job`].
+#[cfg(not(offramp_loom))]
+#[track_caller]
+pub fn offload_dedicated_with<F, R>(f: F) -> Offloaded<F, R, WithJob>
+where
+    F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static,
+    R: Send + 'static,
+{
+    Offloaded::new(Kind::Dedicated, f)
 }

@@ -4,13 +4,19 @@
 use crate::backend::Turns;
 use crate::builder::{Builder, ConfigError, MOST_THREADS};
 use crate::pool::Kind;
+use crate::shutdown::{Backlog, Shutdown};
 use crate::stats::Stats;
+use crate::supervisor::Supervisor;
+use pin_project::pin_project;
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// What happens to an awaited call when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +31,7 @@ pub enum Policy {
     Reject,
 }
 
-/// A pool for blocking calls and one for CPU work.
+/// A pool for blocking calls, one for CPU work, and threads for endless jobs.
 ///
 /// Cheap to clone; all clones are the same pools. A library takes an `&Offload`, an
 /// application either uses the process-wide default or makes its own with
@@ -45,13 +51,23 @@ pub struct Offload {
 struct Shared {
     io: Turns,
     cpu: Turns,
+    dedicated: Turns,
     policy: Policy,
+    /// Jobs that wait for a shutdown of the pools they run in.
+    shutdowns_inside: AtomicU64,
+}
+
+impl Shared {
+    fn all(&self) -> [&Turns; 3] {
+        [&self.io, &self.cpu, &self.dedicated]
+    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.io.close();
-        self.cpu.close();
+        for turns in self.all() {
+            turns.close();
+        }
         self.io.pool().supervisor.close();
     }
 }
@@ -77,16 +93,22 @@ impl Offload {
         Builder::default()
     }
 
-    pub(crate) fn new(io: Turns, cpu: Turns, policy: Policy) -> Self {
+    pub(crate) fn new(io: Turns, cpu: Turns, dedicated: Turns, policy: Policy) -> Self {
         let shared = Arc::new_cyclic(|weak| {
-            for turns in [&io, &cpu] {
+            for turns in [&io, &cpu, &dedicated] {
                 let owner = WeakOffload {
                     shared: weak.clone(),
                 };
                 // New, it has none yet.
                 let _ = turns.pool().owner.set(owner);
             }
-            Shared { io, cpu, policy }
+            Shared {
+                io,
+                cpu,
+                dedicated,
+                policy,
+                shutdowns_inside: AtomicU64::new(0),
+            }
         });
         Self { shared }
     }
@@ -106,28 +128,87 @@ impl Offload {
         Ok(GLOBAL.get_or_init(|| offload).clone())
     }
 
-    /// A snapshot of what both pools have done and do.
+    /// A snapshot of what the pools have done and do.
     ///
-    /// Costs a few thousand loads; it stops nobody.
+    /// Costs some thousand loads; it stops nobody.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
             io: self.shared.io.pool().stats(),
             cpu: self.shared.cpu.pool().stats(),
+            dedicated: self.shared.dedicated.pool().stats(),
         }
     }
 
-    /// Refuses new calls from the first poll on, runs what was submitted before, and
-    /// is ready when both pools' threads have left.
+    /// Refuses new calls from the first poll on, runs or discards what waits, and is ready
+    /// when everything has ended and the pools' threads have left, or when the time is over.
     ///
-    /// A job that never returns keeps it pending. Dropping the future does not reopen
-    /// the pools. Awaited inside of a job of the same pools it waits for that job, and so
-    /// for ever.
-    pub fn shutdown(&self) -> Shutdown {
-        Shutdown {
+    /// `within` is a `Duration` from the first poll, or `None` for as long as it takes. What
+    /// has not ended by then goes on; the [`Report`](crate::Report) names it. Dedicated jobs are asked to
+    /// stop. Dropping the future does not reopen the pools.
+    ///
+    /// Inside of a job of the same pools it does not wait for that job, nor for others that
+    /// wait for a shutdown.
+    ///
+    /// ```
+    /// use offramp::{Backlog, Offload};
+    /// use std::time::Duration;
+    /// # futures::executor::block_on(async {
+    /// let offload = Offload::builder().build()?;
+    /// let report = offload
+    ///     .shutdown(Duration::from_secs(5), Backlog::Drain)
+    ///     .await;
+    /// assert!(report.is_complete(), "{report}");
+    /// # Ok::<_, offramp::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn shutdown(&self, within: impl Into<Option<Duration>>, backlog: Backlog) -> Shutdown {
+        Shutdown::new(self.clone(), within.into(), backlog)
+    }
+
+    /// For tests: calls without an [`on`](crate::Offloaded::on) that are first polled while
+    /// `future` is go to this instance instead of the process-wide default. Those of tasks
+    /// that `future` spawns do not.
+    pub fn scoped<F: Future>(&self, future: F) -> Scoped<F> {
+        Scoped {
             offload: self.clone(),
-            is_closed: false,
+            future,
         }
+    }
+
+    /// [`scoped`](Self::scoped) for code that is not async.
+    pub fn scoped_sync<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _scope = Scope::enter(self);
+        f()
+    }
+
+    /// Where a call without an `on` goes.
+    pub(crate) fn present() -> Result<Self, ConfigError> {
+        let scoped = SCOPE.try_with(|scope| scope.borrow().clone());
+        match scoped {
+            Ok(Some(offload)) => Ok(offload),
+            _ => Self::global(),
+        }
+    }
+
+    pub(crate) fn supervisor(&self) -> &Arc<Supervisor> {
+        &self.shared.io.pool().supervisor
+    }
+
+    /// A job of these pools waits for a shutdown.
+    pub(crate) fn enter_shutdown(&self) {
+        self.shared.shutdowns_inside.fetch_add(1, Ordering::SeqCst);
+        for turns in self.shared.all() {
+            turns.pool().notify();
+        }
+    }
+
+    pub(crate) fn leave_shutdown(&self) {
+        self.shared.shutdowns_inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn shutdowns_inside(&self) -> u64 {
+        self.shared.shutdowns_inside.load(Ordering::SeqCst)
     }
 
     /// Changes the most I/O threads while the pool runs: 1 to 1024.
@@ -157,6 +238,7 @@ impl Offload {
         match pool {
             Kind::Io => &self.shared.io,
             Kind::Cpu => &self.shared.cpu,
+            Kind::Dedicated => &self.shared.dedicated,
         }
     }
 
@@ -191,31 +273,48 @@ impl fmt::Debug for Offload {
     }
 }
 
-/// The future made by [`Offload::shutdown`].
-#[derive(Debug)]
-#[must_use = "the pools go on until this is awaited"]
-pub struct Shutdown {
-    offload: Offload,
-    is_closed: bool,
+thread_local! {
+    static SCOPE: RefCell<Option<Offload>> = const { RefCell::new(None) };
 }
 
-impl Future for Shutdown {
-    type Output = ();
+/// The default of this thread is another one until this is dropped.
+struct Scope {
+    before: Option<Offload>,
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let pools = [Kind::Io, Kind::Cpu];
-        if !self.is_closed {
-            self.is_closed = true;
-            for pool in pools {
-                self.offload.turns(pool).close();
-            }
+impl Scope {
+    fn enter(offload: &Offload) -> Self {
+        let before = SCOPE.try_with(|scope| scope.replace(Some(offload.clone())));
+        Self {
+            before: before.unwrap_or_default(),
         }
-        for pool in pools {
-            if !self.offload.turns(pool).pool().poll_ended(cx.waker()) {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        drop(SCOPE.try_with(|scope| scope.replace(before)));
+    }
+}
+
+/// The future made by [`Offload::scoped`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+#[pin_project]
+pub struct Scoped<F> {
+    offload: Offload,
+    #[pin]
+    future: F,
+}
+
+impl<F: Future> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let _scope = Scope::enter(this.offload);
+        this.future.poll(cx)
     }
 }
 

@@ -1,7 +1,9 @@
 //! A pool: one queue, its limits and statistics, and the backend that serves it.
 
+use crate::activity::{Activity, Shown};
 use crate::backend::{Backend, Turns};
 use crate::clock;
+use crate::core::alarms::Alarm;
 use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::job::{self, Ended, Expired, Extension, Failure, Header, Job, Work};
 use crate::core::queue::Queue;
@@ -13,15 +15,29 @@ use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
 use parking_lot::Mutex;
-use std::sync::atomic::{Ordering, fence};
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use std::time::Duration;
 
 /// Which of the two pools, with its name in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Io,
     Cpu,
+    /// A thread for each job.
+    Dedicated,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Io => "io",
+            Self::Cpu => "cpu",
+            Self::Dedicated => "dedicated",
+        }
+    }
 }
 
 pub(crate) struct Pool {
@@ -34,6 +50,10 @@ pub(crate) struct Pool {
     pub(crate) max_pending: usize,
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) supervisor: Arc<Supervisor>,
+    pub(crate) activity: Activity,
+    /// An alarm is armed for jobs that overstay.
+    pub(crate) is_watched: AtomicBool,
+    pub(crate) watch: Mutex<Option<Arc<Alarm>>>,
     /// Whose pool it is.
     pub(crate) owner: OnceLock<WeakOffload>,
     /// Who waits for the shutdown.
@@ -46,6 +66,7 @@ impl Pool {
         capacity: usize,
         max_pending: usize,
         max_orphans: usize,
+        warn_after: Duration,
         backend: Box<dyn Backend>,
         supervisor: Arc<Supervisor>,
     ) -> Self {
@@ -57,6 +78,9 @@ impl Pool {
             max_pending,
             backend,
             supervisor,
+            activity: Activity::new(warn_after),
+            is_watched: AtomicBool::new(false),
+            watch: Mutex::new(None),
             owner: OnceLock::new(),
             watchers: Mutex::new(Vec::new()),
         }
@@ -80,30 +104,27 @@ impl Pool {
         self.queue.is_closed() && !self.queue.has_work() && self.backend.threads().present == 0
     }
 
-    /// `true` when the pool has ended; else `waker` is woken when it has.
-    pub(crate) fn poll_ended(&self, waker: &Waker) -> bool {
-        if self.is_ended() {
-            return true;
-        }
+    /// `waker` is woken when the pool may have ended, and when a job ends in a closed one.
+    pub(crate) fn notify_me(&self, waker: &Waker) {
         let waker = waker.clone();
         let mut watchers = self.watchers.lock();
         if !watchers.iter().any(|watcher| watcher.will_wake(&waker)) {
             watchers.push(waker);
         }
-        drop(watchers);
-        // After registering: an end that comes later wakes us.
-        let ended = self.is_ended();
-        self.notify_if_ended();
-        ended
     }
 
     /// Called whenever the pool may have ended.
     pub(crate) fn notify_if_ended(&self) {
         if self.is_ended() {
-            let watchers = std::mem::take(&mut *self.watchers.lock());
-            for watcher in watchers {
-                contain(|| watcher.wake());
-            }
+            self.notify();
+        }
+    }
+
+    /// Those who wait for the shutdown look again.
+    pub(crate) fn notify(&self) {
+        let watchers = std::mem::take(&mut *self.watchers.lock());
+        for watcher in watchers {
+            contain(|| watcher.wake());
         }
     }
 }
@@ -113,10 +134,13 @@ impl Turns {
     pub(crate) fn run(&self, job: Running) {
         match self.begin(job.header(), job.is_unwanted()) {
             Ok(start) => {
-                let (finished, ended) = job.run(self.origin(), |view| self.enter(view));
+                let (finished, ended) = job.run(self.origin(), |view| self.enter(view, start));
                 self.end(ended, start);
                 if finished.complete() {
                     self.orphan_ended();
+                }
+                if self.is_closed() {
+                    self.pool().notify();
                 }
             }
             Err(failure) => self.fail(job, failure),
@@ -157,7 +181,7 @@ impl Turns {
         }
         Ok(match self.begin(job.header(), false) {
             Ok(start) => {
-                let (output, ended) = job.run(self.origin(), |view| self.enter(view));
+                let (output, ended) = job.run(self.origin(), |view| self.enter(view, start));
                 self.end(ended, start);
                 output
             }
@@ -181,6 +205,7 @@ impl Turns {
         }
         header.set_started(start);
         counters.started(start.saturating_sub(header.queued_at));
+        self.watch(start);
         Ok(start)
     }
 
@@ -189,12 +214,13 @@ impl Turns {
         self.pool().counters.ended(ended, ran);
     }
 
-    fn enter(&self, view: &Job) -> Entered {
+    fn enter(&self, view: &Job, start: u64) -> (Entered, Shown) {
         let job = match self.pool().kind {
-            Kind::Io => Some(view),
+            Kind::Io | Kind::Dedicated => Some(view),
             Kind::Cpu => None,
         };
-        current::enter_job(job, self)
+        let shown = self.pool().activity.show(view.header(), start);
+        (current::enter_job(job, self), shown)
     }
 
     /// For [`Job::turns`].
@@ -209,6 +235,7 @@ impl Turns {
         limit: usize,
         waker: Option<Waker>,
         extension: Option<Box<Extension>>,
+        call_site: &'static Location<'static>,
     ) -> Result<Caller<W::Output>, (W, OffloadError)> {
         let pool = self.pool();
         let now = clock::now();
@@ -230,7 +257,7 @@ impl Turns {
             };
             return Err((work, reason));
         };
-        let job = job::allocate(work, now, waker, extension);
+        let job = job::allocate(work, now, waker, extension, call_site);
         // SAFETY: a new job; its queue side goes to the queue, its caller side to
         // `Caller`. If the queue is sealed both are still ours.
         unsafe {
@@ -301,5 +328,11 @@ impl Job {
     pub(crate) fn turns(&self) -> &Turns {
         // SAFETY: what `run` and `run_here` gave it; they outlast the job's run.
         unsafe { &*self.origin().cast::<Turns>() }
+    }
+
+    /// A dedicated job goes on until it is asked to stop, and so with its pool.
+    pub(crate) fn is_asked_by_its_pool(&self) -> bool {
+        let turns = self.turns();
+        turns.pool().kind == Kind::Dedicated && turns.is_closed()
     }
 }

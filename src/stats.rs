@@ -22,7 +22,7 @@ const FIRST_POWER: u32 = 7;
 const LAST_POWER: u32 = 44;
 const BUCKETS: usize = 2 + (LAST_POWER - FIRST_POWER) as usize * SUB_BUCKETS;
 
-/// A snapshot of both pools of an [`Offload`](crate::Offload).
+/// A snapshot of the pools of an [`Offload`](crate::Offload).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -30,12 +30,14 @@ pub struct Stats {
     pub io: PoolStats,
     /// The pool behind [`offload_cpu`](crate::offload_cpu).
     pub cpu: PoolStats,
+    /// The threads behind [`offload_dedicated`](crate::offload_dedicated).
+    pub dedicated: PoolStats,
 }
 
 /// A snapshot of one pool.
 ///
 /// In every snapshot `submitted = completed + panicked + cancelled + expired + refused +
-/// failed + queued + running`. At rest `queued` and `running` are 0. The counters are
+/// discarded + failed + queued + running`. At rest `queued` and `running` are 0. The counters are
 /// read one after the other while the pool goes on, so in motion these two gauges can be
 /// too large by what moved meanwhile; they are never below 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct PoolStats {
     pub expired: u64,
     /// Calls not taken: the queue was full, or the pool shut down.
     pub refused: u64,
+    /// Jobs that waited when a [shutdown](crate::Offload::shutdown) discarded them.
+    pub discarded: u64,
     /// Jobs taken that found no thread, or no pool any more.
     pub failed: u64,
     /// Jobs waiting now.
@@ -145,6 +149,7 @@ pub(crate) struct Counters {
     submitted: CachePadded<AtomicU64>,
     refused: AtomicU64,
     failed: AtomicU64,
+    discarded: AtomicU64,
     cancelled: CachePadded<AtomicU64>,
     expired: AtomicU64,
     orphaned: AtomicU64,
@@ -177,6 +182,7 @@ impl Counters {
             submitted: CachePadded::new(AtomicU64::new(0)),
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
             cancelled: CachePadded::new(AtomicU64::new(0)),
             expired: AtomicU64::new(0),
             orphaned: AtomicU64::new(0),
@@ -203,6 +209,10 @@ impl Counters {
 
     pub(crate) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn discarded(&self) {
+        self.discarded.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn cancelled(&self) {
@@ -264,6 +274,7 @@ impl Counters {
         let started = sum(|shard| &shard.started);
         let cancelled = self.cancelled.load(Ordering::Acquire);
         let expired = self.expired.load(Ordering::Acquire);
+        let discarded = self.discarded.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
         let refused = self.refused.load(Ordering::Acquire);
         let submitted = self.submitted.load(Ordering::Relaxed);
@@ -276,8 +287,9 @@ impl Counters {
             cancelled: cancelled + stopped,
             expired,
             refused,
+            discarded,
             failed,
-            queued: submitted - (started + cancelled + expired + failed + refused),
+            queued: submitted - (started + cancelled + expired + discarded + failed + refused),
             running,
             // A caller counts its orphan just after leaving it, so a short one may
             // have ended by then.

@@ -60,6 +60,12 @@ impl Supervisor {
         self.alarms.disarm(alarm);
     }
 
+    /// The same, for one that should not keep the thread waiting until it would be due.
+    pub(crate) fn disarm_now(&self, alarm: &Alarm) {
+        self.alarms.disarm(alarm);
+        self.alarms.poke();
+    }
+
     fn start(self: &Arc<Self>) {
         let supervisor = Arc::clone(self);
         let spawned = thread::Builder::new()

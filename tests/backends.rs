@@ -5,7 +5,7 @@
 mod common;
 
 use offramp::backend::{Backend, Threads, Turns};
-use offramp::{Offload, offload_cpu, offload_io};
+use offramp::{Backlog, Offload, offload_cpu, offload_io};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -58,7 +58,7 @@ fn a_backend_of_the_users_own_serves_both_pools() {
     }
     let stats = offload.stats();
     assert_eq!((stats.io.completed, stats.cpu.completed), (100, 100));
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
 }
 
 /// Takes a turn and drops it.
@@ -125,7 +125,7 @@ mod tokio_pool {
                 assert_eq!(outcome.unwrap().as_deref(), Some("the-runtime"));
             }
             assert!(most.load(Ordering::SeqCst) <= 2);
-            offload.shutdown().await;
+            offload.shutdown(None, Backlog::Drain).await;
         });
     }
 

@@ -7,7 +7,7 @@ mod heap;
 
 use common::{Occupied, Wakes, alone, watchdog};
 use futures::future::join_all;
-use offramp::{Offload, OffloadError, Policy, offload_cpu, offload_io};
+use offramp::{Backlog, Offload, OffloadError, Policy, offload_cpu, offload_io};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -79,7 +79,7 @@ fn storm(calls: usize) -> Storm {
             .collect();
         producers.into_iter().map(|it| it.join().unwrap()).sum()
     });
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
     let peak = heap::peak() - base;
 
     // Exactly once each, wherever it was.

@@ -147,7 +147,7 @@ fn what_a_backend_of_one_s_own_excludes_is_named() {
 }
 
 /// Variable, a bad value, and what the message says that it may be.
-const BAD: [(&str, &str, &str); 14] = [
+const BAD: [(&str, &str, &str); 15] = [
     ("OFFRAMP_IO_MIN_THREADS", "257", "from 0 to 256"),
     ("OFFRAMP_IO_EXTRA_THREADS", "1025", "from 0 to 1024"),
     (

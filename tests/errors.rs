@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Occupied, watchdog};
-use offramp::{Offload, OffloadError, Policy, Refused, Stopped};
+use offramp::{Backlog, Offload, OffloadError, Policy, Refused, Stopped};
 use offramp::{offload_cpu, offload_cpu_with, offload_io, offload_io_with};
 use std::error::Error;
 use std::fmt;
@@ -31,7 +31,7 @@ fn small(policy: Policy) -> Offload {
 
 fn closed() -> Offload {
     let offload = Offload::builder().build().unwrap();
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
     offload
 }
 

@@ -6,7 +6,7 @@ mod common;
 mod heap;
 
 use common::{Gate, Occupied, Random, Wakes, alone, threads, wait_until, watchdog};
-use offramp::{Handle, Offload, OffloadError, offload_cpu, offload_io};
+use offramp::{Backlog, Handle, Offload, OffloadError, offload_cpu, offload_io};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -172,7 +172,7 @@ fn shutdown_waits_for_what_was_submitted_and_refuses_what_comes() {
     }
     let fresh = offload_io(count(&ran)).on(&offload);
 
-    let mut shutdown = offload.shutdown();
+    let mut shutdown = offload.shutdown(None, Backlog::Drain);
     let (wakes, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
     // Not before it is polled.
@@ -200,7 +200,7 @@ fn shutdown_waits_for_what_was_submitted_and_refuses_what_comes() {
     }
     // Who comes second waits as well, and is told as well.
     let other = offload.clone();
-    let second = thread::spawn(move || pollster::block_on(other.shutdown()));
+    let second = thread::spawn(move || pollster::block_on(other.shutdown(None, Backlog::Drain)));
 
     assert_eq!(offload.stats().io.queued, 10);
     occupied.release();
@@ -223,7 +223,7 @@ fn shutdown_waits_for_what_was_submitted_and_refuses_what_comes() {
     }
     early.wait().unwrap();
     // And nothing is left to wait for.
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
 }
 
 #[test]
@@ -234,11 +234,11 @@ fn a_shutdown_that_is_over_keeps_no_waker() {
     for _ in 0..2 {
         let (wakes, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
-        let mut shutdown = pin!(offload.shutdown());
+        let mut shutdown = pin!(offload.shutdown(None, Backlog::Drain));
         loop {
             let before = wakes.count();
             match shutdown.as_mut().poll(&mut cx) {
-                Poll::Ready(()) => break,
+                Poll::Ready(_) => break,
                 Poll::Pending => wait_until("woken", || wakes.count() > before),
             }
         }
@@ -258,7 +258,7 @@ fn after_a_shutdown_the_threads_leave_though_the_handle_stays() {
             offload_io(|| ()).on(&offload).wait().unwrap();
             offload_cpu(|| ()).on(&offload).wait().unwrap();
             assert!(threads() > base);
-            pollster::block_on(offload.shutdown());
+            pollster::block_on(offload.shutdown(None, Backlog::Drain));
             wait_until("the threads have left", || threads() == base);
             drop(offload);
         },
@@ -290,7 +290,7 @@ fn close_races_with_the_last_look(start: Start) {
         }
         spawn().detach();
         if round % 2 == 0 {
-            pollster::block_on(offload.shutdown());
+            pollster::block_on(offload.shutdown(None, Backlog::Drain));
             assert_eq!(ran.load(SeqCst), 2 * round);
         } else {
             drop(offload);

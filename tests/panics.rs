@@ -7,7 +7,7 @@ mod common;
 mod thread_exit;
 
 use common::{Gate, PATIENCE, wait_until, watchdog};
-use offramp::{Offload, OffloadError, Offloaded, Panicked};
+use offramp::{Backlog, Offload, OffloadError, Offloaded, Panicked};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::fmt;
 use std::future::Future;
@@ -313,7 +313,7 @@ fn a_capture_whose_drop_panics_on_cancellation_stays_inside() {
 fn a_capture_whose_drop_panics_on_refusal_stays_inside() {
     on_both("refuse", |pool| {
         let closed = Offload::builder().build().unwrap();
-        pollster::block_on(closed.shutdown());
+        pollster::block_on(closed.shutdown(None, Backlog::Drain));
         let (bomb, drops) = Bomb::new();
         let mut call = call(&closed, pool.kind, move || drop(bomb));
         let outcome = catch_unwind(AssertUnwindSafe(|| poll_once(&mut call, Waker::noop())));
@@ -414,7 +414,7 @@ fn a_waker_whose_drop_panics_stays_inside() {
 
         // With a call that is refused.
         let closed = Offload::builder().build().unwrap();
-        pollster::block_on(closed.shutdown());
+        pollster::block_on(closed.shutdown(None, Backlog::Drain));
         let mut call = self::call(&closed, pool.kind, || ());
         let outcome = catch_unwind(AssertUnwindSafe(|| DROP.poll(&mut call)));
         let outcome = outcome.expect("a poll does not panic because a waker cannot be dropped");
@@ -442,7 +442,7 @@ fn panicking_hooks_end_nothing_but_themselves() {
     let is_gone = || offload.stats().io.threads == 0;
     wait_until("the I/O thread has left", is_gone);
     assert_eq!(offramp::offload_io(|| 3).on(&offload).wait().unwrap(), 3);
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
     drop(offload);
     assert_eq!(starts.load(SeqCst), 4);
     assert_eq!(stops.load(SeqCst), 4);

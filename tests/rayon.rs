@@ -5,7 +5,7 @@ mod common;
 
 use common::{Gate, PATIENCE, wait_until, watchdog};
 use offramp::backend::Rayon;
-use offramp::{Handle, Offload, offload_cpu};
+use offramp::{Backlog, Handle, Offload, offload_cpu};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::cell::Cell;
@@ -199,7 +199,7 @@ fn a_hundred_thousand_roots_run_on_a_pool_of_the_user_s_own() {
         stream(&offload, (50_000, at_once), root, check);
 
         let kept = offload.clone();
-        pollster::block_on(offload.shutdown());
+        pollster::block_on(offload.shutdown(None, Backlog::Drain));
         assert_eq!(kept.stats().cpu.threads, 0);
         drop((offload, kept));
         let is_alone = || Arc::strong_count(&rayon) == 1;
@@ -279,5 +279,5 @@ fn a_panic_in_a_task_that_a_job_spawned_ends_that_task_only() {
     receiver.recv().expect("the task runs");
     // On the same thread, so after the panic.
     assert_eq!(offload_cpu(|| 1).on(&offload).wait().unwrap(), 1);
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
 }

@@ -5,7 +5,7 @@ mod common;
 use common::{Gate, PATIENCE, wait_until, watchdog};
 use futures::future::{join, join_all};
 use futures::{FutureExt, poll, select};
-use offramp::{Offload, OffloadError, offload_cpu, offload_io, offload_io_with};
+use offramp::{Backlog, Offload, OffloadError, offload_cpu, offload_io, offload_io_with};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -148,7 +148,7 @@ async fn shut_down_pools() {
         };
         handles.push(offload_io(work).on(&offload).try_spawn().unwrap());
     }
-    let mut shutdown = pin!(offload.shutdown());
+    let mut shutdown = pin!(offload.shutdown(None, Backlog::Drain));
     assert!(poll!(shutdown.as_mut()).is_pending());
     let late = join(
         offload_io(|| ()).on(&offload),

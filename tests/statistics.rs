@@ -5,7 +5,8 @@ mod common;
 
 use common::{Gate, Random, Wakes, alone, wait_until, watchdog};
 use offramp::{
-    Handle, Offload, OffloadError, PoolStats, Stats, offload_cpu_with, offload_io, offload_io_with,
+    Backlog, Handle, Offload, OffloadError, PoolStats, Stats, offload_cpu_with, offload_io,
+    offload_io_with,
 };
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -24,6 +25,7 @@ fn check([before, now, after]: [&PoolStats; 3]) {
             + stats.cancelled
             + stats.expired
             + stats.refused
+            + stats.discarded
             + stats.failed
     };
     let started = |stats: &PoolStats| ended(stats) + stats.running;
@@ -53,6 +55,7 @@ fn check([before, now, after]: [&PoolStats; 3]) {
         ("cancelled", now.cancelled, before.cancelled),
         ("refused", now.refused, before.refused),
         ("expired", now.expired, before.expired),
+        ("discarded", now.discarded, before.discarded),
         ("failed", now.failed, before.failed),
         ("waits", now.wait.count(), before.wait.count()),
         ("runs", now.run.count(), before.run.count()),
@@ -239,7 +242,7 @@ fn a_million_random_operations_never_break_the_sum() {
         println!("{snapshots} snapshots");
         assert!(snapshots > 100);
 
-        pollster::block_on(offload.shutdown());
+        pollster::block_on(offload.shutdown(None, Backlog::Drain));
         let stats = offload.stats();
         let calls = io.calls.load(SeqCst) + cpu.calls.load(SeqCst);
         assert_eq!(calls, OPERATIONS);
@@ -336,7 +339,7 @@ fn each_outcome_is_counted_where_it_belongs() {
     wait_until("the orphan has ended", || offload.stats().io.running == 0);
     assert_eq!(counts(offload.stats()), (5, [1, 1, 2, 1, 0], [0; 3]));
 
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
     let (_, reason) = spawn().unwrap_err().into_parts();
     assert!(matches!(reason, OffloadError::ShutDown));
     let mut late = offload_io(|| ()).on(&offload);

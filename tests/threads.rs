@@ -4,7 +4,7 @@ mod common;
 
 use common::{Gate, Occupied, thread_names, wait_until, watchdog};
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use offramp::{Offload, offload_cpu, offload_io};
+use offramp::{Backlog, Offload, offload_cpu, offload_io};
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -189,7 +189,7 @@ fn hooks_run_once_on_each_thread_the_first_before_any_job() {
         starts.threads().len() == 7
     });
     assert_eq!(stops.threads().len(), 0);
-    pollster::block_on(offload.shutdown());
+    pollster::block_on(offload.shutdown(None, Backlog::Drain));
     assert_eq!(starts.threads().len(), 7);
     assert_eq!(stops.threads(), starts.threads());
 }

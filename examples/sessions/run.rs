@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures::future::{FutureExt, join_all};
-use offramp::Offload;
+use offramp::{Backlog, Offload};
 
 use crate::bench::Bench;
 use crate::event_loop::EventLoop;
@@ -90,7 +90,7 @@ impl Bench {
             let ended = join_all(sessions.collect::<Vec<_>>()).await;
             let wall = start.elapsed();
             let lag = heartbeat.stop().await;
-            offload.shutdown().await;
+            offload.shutdown(None, Backlog::Drain).await;
             (wall, lag, ended)
         })?;
 

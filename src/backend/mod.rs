@@ -183,6 +183,9 @@ impl Turns {
 
     /// A thread has left: [`Backend::threads`] counts it no more.
     pub fn left(&self) {
+        if self.pool.backend.threads().present == 0 {
+            self.unwatch();
+        }
         self.pool.notify_if_ended();
     }
 }

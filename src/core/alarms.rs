@@ -321,6 +321,11 @@ impl Alarms {
     /// The supervisor leaves when nothing is armed any more.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
+        self.poke();
+    }
+
+    /// A sleeping supervisor has a look at what is armed.
+    pub(crate) fn poke(&self) {
         // ORDERING: SeqCst fence, partner: the fence in `sleep`.
         fence(Ordering::SeqCst);
         loop {

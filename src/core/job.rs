@@ -17,7 +17,7 @@ use crate::cancel::Stopped;
 use crate::sync::{Ordering, UnsafeCell, plain};
 use std::borrow::Cow;
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::task::Waker;
 
@@ -88,6 +88,8 @@ pub(crate) struct Header {
     pub(crate) links: UnsafeCell<Links>,
     slot: UnsafeCell<Slot>,
     vtable: &'static Vtable,
+    /// Where the call was made.
+    call_site: &'static Location<'static>,
     /// When the job was pushed, in the clock's nanoseconds.
     pub(crate) queued_at: u64,
     extension: Option<Box<Extension>>,
@@ -153,6 +155,7 @@ pub(crate) fn allocate<W: Work>(
     queued_at: u64,
     waker: Option<Waker>,
     extension: Option<Box<Extension>>,
+    call_site: &'static Location<'static>,
 ) -> NonNull<Header> {
     let state = State::new(waker.is_some());
     let slot = match waker {
@@ -171,6 +174,7 @@ pub(crate) fn allocate<W: Work>(
             }),
             slot: UnsafeCell::new(slot),
             vtable: &Cell::<W>::VTABLE,
+            call_site,
             queued_at,
             extension,
             #[cfg(offramp_loom)]
@@ -359,6 +363,10 @@ impl Header {
     /// When the job is not worth anything any more, in the clock's nanoseconds.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.extension.as_deref()?.deadline
+    }
+
+    pub(crate) fn call_site(&self) -> &'static Location<'static> {
+        self.call_site
     }
 
     pub(crate) fn must_run(&self) -> bool {

@@ -423,7 +423,7 @@ mod tests {
 
     fn push(queue: &Queue, limit: usize) -> Option<Caller<()>> {
         let permit = queue.admit(limit)?;
-        let job = job::allocate(Nothing, 0, None, None);
+        let job = job::allocate(Nothing, 0, None, None, std::panic::Location::caller());
         // SAFETY: new: one side goes to the queue, the other to the `Caller`.
         unsafe {
             queue.push(permit, job).ok()?;

@@ -229,7 +229,13 @@ fn a_kept_job_against_drop() {
         let queue = Arc::new(Queue::new(usize::MAX));
         let fate = Fate::new();
         let permit = queue.admit(1).unwrap();
-        let job = allocate(Task(closure(&fate)), 0, None, None);
+        let job = allocate(
+            Task(closure(&fate)),
+            0,
+            None,
+            None,
+            std::panic::Location::caller(),
+        );
         // SAFETY: new, and of this type.
         let (kept, caller) = unsafe { (queue.keep(permit, job), Caller::<()>::new(job)) };
         let dropper = thread::spawn({

@@ -70,7 +70,7 @@ fn push<R: Send + 'static>(
 
 fn push_work<W: Work>(queue: &Queue, limit: usize, work: W) -> Option<Caller<W::Output>> {
     let permit = queue.admit(limit)?;
-    let job = allocate(work, 0, None, None);
+    let job = allocate(work, 0, None, None, std::panic::Location::caller());
     // SAFETY: new, and of this type; refused, it is still ours.
     unsafe {
         if queue.push(permit, job).is_err() {
