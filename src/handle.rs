@@ -63,6 +63,9 @@ impl<R> Submitted<R> {
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+        if self.is_forked() {
+            return Some(self.forked());
+        }
         let caller = self.caller.as_mut();
         let output = match caller.expect("polled after it was ready").poll(waker) {
             Some(output) => {
@@ -112,9 +115,23 @@ impl<R> Submitted<R> {
         }
     }
 
+    fn is_forked(&self) -> bool {
+        self.turns().pool().is_forked()
+    }
+
+    /// The job is the parent's. What this process has of it is left as it is.
+    fn forked(&mut self) -> Result<R, OffloadError> {
+        std::mem::forget(self.caller.take());
+        std::mem::forget(self.alarm.take());
+        Err(OffloadError::Forked)
+    }
+
     /// Blocks this thread until the job is over. In its own pool the job runs right here,
     /// unless it has started.
     pub(crate) fn wait(mut self) -> Result<R, OffloadError> {
+        if self.is_forked() {
+            return self.forked();
+        }
         if current::is_in(self.turns()) {
             if let Some(caller) = self.caller.take() {
                 match self.turns().run_here(caller) {
@@ -167,11 +184,17 @@ impl<R> Submitted<R> {
     }
 
     fn is_finished(&self) -> bool {
+        if self.is_forked() {
+            return true;
+        }
         let is_finished = self.caller.as_ref().is_none_or(Caller::is_finished);
         is_finished || self.overdue().is_some()
     }
 
     fn abort(&self) {
+        if self.is_forked() {
+            return;
+        }
         if let (Some(caller), true) = (&self.caller, self.leave != OnLeave::Run) {
             let turns = self.turns();
             let cancelled = caller.cancel(&turns.pool().queue);
@@ -180,6 +203,9 @@ impl<R> Submitted<R> {
     }
 
     fn detach(mut self) {
+        if self.is_forked() {
+            let _ = self.forked();
+        }
         if let Some(caller) = self.caller.take() {
             caller.detach();
         }
@@ -188,6 +214,10 @@ impl<R> Submitted<R> {
 
 impl<R> Drop for Submitted<R> {
     fn drop(&mut self) {
+        if self.is_forked() {
+            let _ = self.forked();
+            return;
+        }
         self.unset_alarm();
         if let Some(output) = self.leave(Counters::cancelled) {
             discard(output);

@@ -24,6 +24,8 @@ mod environment;
 #[cfg(not(offramp_loom))]
 mod error;
 #[cfg(not(offramp_loom))]
+mod fork;
+#[cfg(not(offramp_loom))]
 mod future;
 #[cfg(not(offramp_loom))]
 mod handle;

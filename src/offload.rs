@@ -65,6 +65,13 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.io.pool().is_forked() {
+            // Locks may have been held when the process was forked: leaked, untouched.
+            for turns in self.all() {
+                std::mem::forget(turns.clone());
+            }
+            return;
+        }
         for turns in self.all() {
             turns.close();
         }
@@ -227,6 +234,9 @@ impl Offload {
             return Err(ConfigError::out_of_range(field, value, &range));
         }
         let io = self.turns(Kind::Io);
+        if io.pool().is_forked() {
+            return Ok(());
+        }
         if !io.pool().backend.resize(io, max_threads) {
             let allowed = "left alone, because the backend cannot be resized";
             return Err(ConfigError::new(field, value, allowed));

@@ -11,6 +11,7 @@ use crate::core::running::Running;
 use crate::core::unwind::contain;
 use crate::current::{self, Entered};
 use crate::error::OffloadError;
+use crate::fork;
 use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
@@ -42,6 +43,8 @@ impl Kind {
 
 pub(crate) struct Pool {
     pub(crate) kind: Kind,
+    /// Of forks, see there.
+    generation: u32,
     pub(crate) queue: Queue,
     pub(crate) counters: Counters,
     /// Where `try_spawn` and the policy `Reject` refuse.
@@ -70,8 +73,10 @@ impl Pool {
         backend: Box<dyn Backend>,
         supervisor: Arc<Supervisor>,
     ) -> Self {
+        fork::watch();
         Self {
             kind,
+            generation: fork::generation(),
             queue: Queue::new(max_orphans),
             counters: Counters::new(),
             capacity,
@@ -84,6 +89,11 @@ impl Pool {
             owner: OnceLock::new(),
             watchers: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Whether this process is a child of the pool's.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.generation != fork::generation()
     }
 
     /// `None` if the last handle to it is gone.
@@ -130,11 +140,14 @@ impl Pool {
 }
 
 impl Turns {
-    /// Runs a job that was claimed.
-    pub(crate) fn run(&self, job: Running) {
+    /// Runs a job that was claimed. `is_inline`: not in a turn of its own.
+    pub(crate) fn run(&self, job: Running, is_inline: bool) {
         match self.begin(job.header(), job.is_unwanted()) {
             Ok(start) => {
                 let (finished, ended) = job.run(self.origin(), |view| self.enter(view, start));
+                if self.pool().is_forked() && !is_inline {
+                    fork::end_child();
+                }
                 self.end(ended, start);
                 if finished.complete() {
                     self.orphan_ended();
@@ -238,6 +251,9 @@ impl Turns {
         call_site: &'static Location<'static>,
     ) -> Result<Caller<W::Output>, (W, OffloadError)> {
         let pool = self.pool();
+        if pool.is_forked() {
+            return Err((work, OffloadError::Forked));
+        }
         let now = clock::now();
         pool.counters.submitted();
         let deadline = extension.as_ref().and_then(|extension| extension.deadline);

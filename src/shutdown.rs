@@ -26,7 +26,7 @@ pub enum Backlog {
 }
 
 /// How a shutdown went. Counts are of all pools together, from its first poll on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Report {
     /// Jobs that ended: with a value, a panic, or at a checkpoint.
@@ -188,6 +188,9 @@ impl Future for Shutdown {
     type Output = Report;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        if self.offload.turns(Kind::Io).pool().is_forked() {
+            return Poll::Ready(Report::default());
+        }
         if self.begun.is_none() {
             let begun = self.begin();
             self.begun = Some(begun);
@@ -210,6 +213,9 @@ impl Future for Shutdown {
 
 impl Drop for Shutdown {
     fn drop(&mut self) {
+        if self.offload.turns(Kind::Io).pool().is_forked() {
+            std::mem::forget(self.begun.take());
+        }
         if let Some(begun) = &self.begun {
             if let Some(alarm) = &begun.alarm {
                 self.offload.supervisor().disarm(alarm);

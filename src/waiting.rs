@@ -38,7 +38,7 @@ impl Inline {
             return false;
         };
         if let Some(job) = turns.pool().queue.claim(kept) {
-            turns.run(job);
+            turns.run(job, true);
         }
         true
     }

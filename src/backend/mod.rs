@@ -228,7 +228,7 @@ impl Turn<'_> {
     /// Runs the job and completes it. Panics of the closure stay inside.
     pub fn run(mut self) {
         if let Some(job) = self.job.take() {
-            self.turns.run(job);
+            self.turns.run(job, false);
         }
     }
 

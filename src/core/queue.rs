@@ -244,7 +244,7 @@ impl Queue {
         // SAFETY: popped and claimed under the lock, as in `next`.
         lanes.retain(|job| unsafe {
             let header = job.as_ref();
-            let keep = !all && header.must_run();
+            let keep = !all && header.must_run() && !planted("queue: must run, and discarded");
             if keep {
                 return true;
             }

@@ -14,7 +14,7 @@ mod residents;
 
 use super::caller::{Caller, Left};
 use super::crew::{Crew, Host, Size};
-use super::job::{Ended, Failure, Job, Work, allocate, dismantle};
+use super::job::{Ended, Extension, Failure, Job, Work, allocate, dismantle};
 use super::queue::Queue;
 use crate::cancel::Stopped;
 use crate::sync::{plain, planted};
@@ -65,12 +65,17 @@ fn push<R: Send + 'static>(
     limit: usize,
     f: impl FnOnce() -> R + Send + 'static,
 ) -> Option<Caller<R>> {
-    push_work(queue, limit, Task(move |_: &Job| Ok(f())))
+    push_work(queue, limit, Task(move |_: &Job| Ok(f())), None)
 }
 
-fn push_work<W: Work>(queue: &Queue, limit: usize, work: W) -> Option<Caller<W::Output>> {
+fn push_work<W: Work>(
+    queue: &Queue,
+    limit: usize,
+    work: W,
+    extension: Option<Box<Extension>>,
+) -> Option<Caller<W::Output>> {
     let permit = queue.admit(limit)?;
-    let job = allocate(work, 0, None, None, std::panic::Location::caller());
+    let job = allocate(work, 0, None, extension, std::panic::Location::caller());
     // SAFETY: new, and of this type; refused, it is still ours.
     unsafe {
         if queue.push(permit, job).is_err() {

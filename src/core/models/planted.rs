@@ -28,6 +28,10 @@ const PLANTED: &[(&str, &str)] = &[
         "job::drop_on_pool_against_claim_and_completion",
     ),
     (
+        "queue: must run, and discarded",
+        "queue::a_discarding_shutdown_against_jobs_that_must_run",
+    ),
+    (
         "queue: an orphan for ever",
         "crew::the_orphan_limit_against_completion",
     ),

@@ -1,7 +1,7 @@
 //! Admission, inbox, lanes and graveyard against each other.
 
-use super::{Fate, await_it, check, push, run_one};
-use crate::core::job::Failure;
+use super::{Fate, Task, await_it, check, push, push_work, run_one};
+use crate::core::job::{Extension, Failure, Job};
 use crate::core::queue::Queue;
 use loom::sync::Arc;
 use loom::thread;
@@ -133,4 +133,36 @@ fn a_queue_dropped_with_jobs_answers_them() {
         assert!(matches!(await_it(caller), Err(Failure::ShutDown)));
         owner.join().unwrap();
     });
+}
+
+/// A shutdown that discards, against a submitter of two jobs, one of which must run. Each
+/// runs, is discarded, or is refused, and the one that must run is not discarded.
+#[test]
+fn a_discarding_shutdown_against_jobs_that_must_run() {
+    check(
+        "a_discarding_shutdown_against_jobs_that_must_run",
+        Some(3),
+        || {
+            let queue = Arc::new(Queue::new(usize::MAX));
+            let submitter = thread::spawn({
+                let queue = Arc::clone(&queue);
+                move || {
+                    let plain = push(&queue, 9, || ());
+                    let extension = Box::new(Extension::new(None, None, true));
+                    let must = push_work(&queue, 9, Task(|_: &Job| Ok(())), Some(extension));
+                    (plain, must)
+                }
+            });
+            queue.close();
+            let _ = queue.fail_all(false, || Failure::ShutDown, || {});
+            while run_one(&queue) {}
+            let (plain, must) = submitter.join().unwrap();
+            if let Some(plain) = plain {
+                assert!(matches!(await_it(plain), Ok(()) | Err(Failure::ShutDown)));
+            }
+            if let Some(must) = must {
+                await_it(must).unwrap();
+            }
+        },
+    );
 }

@@ -1,0 +1,174 @@
+//! Fork: the child is told, at once, and the parent unharmed.
+#![cfg(unix)]
+
+mod common;
+
+use common::{PATIENCE, alone, wait_until};
+use offramp::{Backlog, Handle, Offload, OffloadError, offload_cpu, offload_dedicated, offload_io};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+/// Runs `body` in a forked child. Whether it returned in time and without a panic.
+fn in_child(body: impl FnOnce()) -> bool {
+    // SAFETY: the child runs `body` and ends. It allocates, which the C libraries that we
+    // run on allow after a fork.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork");
+    if child == 0 {
+        // No thread can watch here: the kernel ends a child that hangs.
+        // SAFETY: plain system calls.
+        unsafe { libc::alarm(20) };
+        let passed = catch_unwind(AssertUnwindSafe(body)).is_ok();
+        // SAFETY: as above; nothing of the parent's is run at this exit.
+        unsafe { libc::_exit(i32::from(!passed)) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is a place for the answer.
+    let waited = unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(waited, child);
+    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+fn is_forked<T>(outcome: &Result<T, OffloadError>) -> bool {
+    matches!(outcome, Err(OffloadError::Forked))
+}
+
+fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn a_child_of_a_warm_pool_is_told_and_the_parent_unharmed() {
+    alone(
+        "a_child_of_a_warm_pool_is_told_and_the_parent_unharmed",
+        || {
+            let offload = Offload::builder().io_max_threads(2).build().unwrap();
+            offload_cpu(|| ()).on(&offload).wait().unwrap();
+            let (go_on, held) = mpsc::channel::<()>();
+            let runs = offload_io(move || held.recv().is_ok()).on(&offload);
+            let runs = runs.timeout(PATIENCE).try_spawn().unwrap();
+            wait_until("it runs", || offload.stats().io.running == 1);
+            let finished = offload_io(|| 7).on(&offload).try_spawn().unwrap();
+            wait_until("it has finished", || finished.is_finished());
+            // Handed over by value: the child has copies of its own.
+            let mut kept = Some((offload.clone(), runs, finished));
+            let passed = in_child(|| {
+                let (offload, mut runs, finished) = kept.take().unwrap();
+                assert!(is_forked(&offload_io(|| ()).on(&offload).wait()));
+                assert!(is_forked(&offload_cpu(|| ()).on(&offload).wait()));
+                assert!(is_forked(&offload_dedicated(|| ()).on(&offload).wait()));
+                let refused = offload_io(|| 7).on(&offload).try_spawn().unwrap_err();
+                assert!(matches!(refused.reason(), OffloadError::Forked));
+                assert_eq!(refused.into_inner()(), 7);
+                assert!(refused_text().contains("fork"));
+                assert!(runs.is_finished());
+                runs.abort();
+                match poll(&mut runs) {
+                    Poll::Ready(outcome) => assert!(is_forked(&outcome)),
+                    Poll::Pending => panic!("a hang"),
+                }
+                drop(runs);
+                finished.detach();
+                offload.resize_io(1).unwrap();
+                let report = pollster::block_on(offload.shutdown(None, Backlog::Drain));
+                assert!(report.is_complete());
+                drop(offload);
+                // One of its own works.
+                let own = Offload::builder().build().unwrap();
+                assert_eq!(offload_io(|| 1).on(&own).wait().unwrap(), 1);
+                assert_eq!(offload_cpu(|| 2).on(&own).wait().unwrap(), 2);
+            });
+            assert!(passed);
+            // The default, too: a warm one is told, the child's first would have been new.
+            offload_io(|| ()).wait().unwrap();
+            assert!(in_child(|| assert!(is_forked(&offload_io(|| ()).wait()))));
+
+            let (offload, runs, finished) = kept.take().unwrap();
+            go_on.send(()).unwrap();
+            assert!(runs.wait().unwrap());
+            assert_eq!(finished.wait().unwrap(), 7);
+            offload_io(|| ()).on(&offload).wait().unwrap();
+            let report = pollster::block_on(offload.shutdown(PATIENCE, Backlog::Drain));
+            assert!(report.is_complete(), "{report}");
+        },
+    );
+}
+
+fn refused_text() -> String {
+    OffloadError::Forked.to_string()
+}
+
+/// Locks are held, wakers half way, threads starting: whatever the fork meets.
+#[test]
+fn forks_amidst_load_never_hang_the_child() {
+    alone("forks_amidst_load_never_hang_the_child", || {
+        let offload = Offload::builder()
+            .io_max_threads(4)
+            .io_keep_alive(Duration::from_millis(1))
+            .build()
+            .unwrap();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(SeqCst) {
+                        let spawn = || offload_io(|| ()).on(&offload).try_spawn();
+                        let some: Vec<_> = (0..20).filter_map(|_| spawn().ok()).collect();
+                        let late = offload_io(|| ()).on(&offload);
+                        let _ = late.timeout(Duration::from_micros(100)).wait();
+                        drop(some);
+                        offload_cpu(|| ()).on(&offload).wait().unwrap();
+                    }
+                });
+            }
+            for round in 0..200 {
+                let spawn = || offload_io(|| ()).on(&offload).try_spawn().unwrap();
+                let handles: [Handle<()>; 2] = [spawn(), spawn()];
+                let passed = in_child(|| {
+                    assert!(is_forked(&offload_io(|| ()).on(&offload).wait()));
+                    for mut handle in handles {
+                        assert!(poll(&mut handle).is_ready());
+                    }
+                    drop(offload.clone());
+                });
+                assert!(passed, "round {round}");
+            }
+            is_over.store(true, SeqCst);
+        });
+        offload_io(|| ()).on(&offload).wait().unwrap();
+    });
+}
+
+/// A job that forks: the child is not another worker.
+#[test]
+fn a_child_forked_by_a_job_ends_with_its_closure() {
+    alone("a_child_forked_by_a_job_ends_with_its_closure", || {
+        let offload = Offload::builder().io_max_threads(1).build().unwrap();
+        let inner = offload.clone();
+        let job = move || {
+            // SAFETY: the child only calls, and returns.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                // SAFETY: plain system call.
+                unsafe { libc::alarm(20) };
+                assert!(is_forked(&offload_io(|| ()).on(&inner).wait()));
+                return 0;
+            }
+            let mut status = -1;
+            // SAFETY: `status` is a place for the answer.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0, "it ended by itself");
+            7
+        };
+        assert_eq!(offload_io(job).on(&offload).wait().unwrap(), 7);
+        assert_eq!(offload_io(|| 8).on(&offload).wait().unwrap(), 8);
+        assert_eq!(offload.stats().io.completed, 2);
+    });
+}
