@@ -242,7 +242,15 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             panic!("`try_spawn` after the future was polled");
         };
+        #[cfg(feature = "tokio")]
+        let clock = crate::tokio_runtime::ClockLook::new();
         match self.submit(closure, None, |offload| offload.capacity()) {
+            #[cfg(feature = "tokio")]
+            Ok(mut submitted) => {
+                submitted.hold_clock(clock);
+                Ok(Handle::new(submitted))
+            }
+            #[cfg(not(feature = "tokio"))]
             Ok(submitted) => Ok(Handle::new(submitted)),
             Err((closure, reason)) => Err(Refused::new(closure, reason)),
         }
@@ -261,8 +269,12 @@ where
     ///
     /// # Panics
     ///
-    /// If the future was polled before and was ready.
+    /// If the future was polled before and was ready. With the feature `tokio`, in a poll
+    /// of a tokio task: its event loop would stand still.
+    #[track_caller]
     pub fn wait(mut self) -> Result<R, OffloadError> {
+        #[cfg(feature = "tokio")]
+        crate::tokio_runtime::refuse_to_block();
         let closure = match std::mem::replace(&mut self.call, Call::Over) {
             Call::Fresh(closure) => closure,
             Call::Submitted(submitted) => return submitted.wait(),
@@ -388,14 +400,20 @@ where
             panic!("`Offloaded` polled after it was ready");
         };
         let limit = this.waiting_limit();
+        #[cfg(feature = "tokio")]
+        let clock = crate::tokio_runtime::ClockLook::new();
         match this.submit(closure, Some(cx), limit) {
-            Ok(mut submitted) => match submitted.still_pending(cx.waker()) {
-                None => {
-                    this.call = Call::Submitted(submitted);
-                    Poll::Pending
+            Ok(mut submitted) => {
+                #[cfg(feature = "tokio")]
+                submitted.hold_clock(clock);
+                match submitted.still_pending(cx.waker()) {
+                    None => {
+                        this.call = Call::Submitted(submitted);
+                        Poll::Pending
+                    }
+                    Some(output) => Poll::Ready(output),
                 }
-                Some(output) => Poll::Ready(output),
-            },
+            }
             Err((closure, reason)) => {
                 // As with a dropped future: a panicking destructor ends there.
                 contain(|| drop(closure));

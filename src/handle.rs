@@ -30,6 +30,8 @@ pub(crate) struct Submitted<R> {
     leave: OnLeave,
     /// Wakes the one who polls when the deadline passes.
     alarm: Option<Arc<Alarm>>,
+    #[cfg(feature = "tokio")]
+    clock: Option<crate::tokio_runtime::ClockHold>,
 }
 
 /// What happens to a job whose caller leaves.
@@ -59,7 +61,15 @@ impl<R> Submitted<R> {
             deadline,
             leave,
             alarm: None,
+            #[cfg(feature = "tokio")]
+            clock: None,
         }
+    }
+
+    /// A paused clock of tokio's stands still until this call is over.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn hold_clock(&mut self, look: Option<crate::tokio_runtime::ClockLook>) {
+        self.clock = look.and_then(crate::tokio_runtime::ClockLook::hold_if_paused);
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
@@ -121,7 +131,8 @@ impl<R> Submitted<R> {
 
     /// The job is the parent's. What this process has of it is left as it is.
     fn forked(&mut self) -> Result<R, OffloadError> {
-        std::mem::forget(self.caller.take());
+        // Without a destructor: forgotten.
+        self.caller = None;
         std::mem::forget(self.alarm.take());
         Err(OffloadError::Forked)
     }
@@ -270,7 +281,14 @@ impl<R> Handle<R> {
     /// # Errors
     ///
     /// As for awaiting.
+    ///
+    /// # Panics
+    ///
+    /// With the feature `tokio`, in a poll of a tokio task.
+    #[track_caller]
     pub fn wait(self) -> Result<R, OffloadError> {
+        #[cfg(feature = "tokio")]
+        crate::tokio_runtime::refuse_to_block();
         self.submitted.wait()
     }
 

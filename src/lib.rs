@@ -44,6 +44,9 @@ mod stats;
 #[cfg(not(offramp_loom))]
 mod supervisor;
 #[cfg(not(offramp_loom))]
+#[cfg(feature = "tokio")]
+mod tokio_runtime;
+#[cfg(not(offramp_loom))]
 mod waiting;
 
 pub use crate::cancel::Stopped;
