@@ -1,7 +1,8 @@
 //! How running code learns that it should stop: [`Job`] and [`Stopped`].
 
 use crate::clock;
-use crate::core::job::{Expired, Job};
+use crate::core::extension::Expired;
+use crate::core::view::Job;
 use std::error::Error;
 use std::fmt;
 use std::io;

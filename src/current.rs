@@ -2,7 +2,7 @@
 
 use crate::backend::Turns;
 use crate::cancel::Stopped;
-use crate::core::job::Job;
+use crate::core::view::Job;
 use crate::waiting::Inline;
 use std::cell::Cell;
 use std::ptr;

@@ -2,7 +2,7 @@
 
 use crate::builder::ConfigError;
 use crate::cancel::Stopped;
-use crate::core::job::Expired;
+use crate::core::extension::Expired;
 use crate::core::unwind::{Payload, drop_payload};
 use parking_lot::Mutex;
 use std::any::Any;

@@ -3,15 +3,17 @@
 use crate::builder::ConfigError;
 use crate::cancel::Stopped;
 use crate::clock;
-use crate::core::job::{Extension, Failure, Job, Work};
+use crate::core::extension::Extension;
+use crate::core::job::Work;
 use crate::core::unwind::contain;
+use crate::core::view::Job;
 use crate::current;
-use crate::error::{OffloadError, Panicked, Refused};
+use crate::error::{OffloadError, Refused};
 use crate::handle::{Handle, OnLeave, Submitted};
 use crate::offload::Offload;
+use crate::outcome::Flatten;
 use crate::pool::Kind;
 use crate::waiting::Inline;
-use pin_project::pin_project;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
@@ -435,47 +437,4 @@ impl<F, R, Form> fmt::Debug for Offloaded<F, R, Form> {
             .field("label", &self.label)
             .finish_non_exhaustive()
     }
-}
-
-/// The future made by [`Offloaded::flatten`] and [`Handle::flatten`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are awaited"]
-#[pin_project]
-pub struct Flatten<Fut> {
-    #[pin]
-    call: Fut,
-}
-
-impl<Fut> Flatten<Fut> {
-    pub(crate) fn new(call: Fut) -> Self {
-        Self { call }
-    }
-}
-
-impl<Fut, T, E> Future for Flatten<Fut>
-where
-    Fut: Future<Output = Result<Result<T, E>, OffloadError>>,
-    E: From<OffloadError>,
-{
-    type Output = Result<T, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let output = std::task::ready!(self.project().call.poll(cx));
-        Poll::Ready(output.unwrap_or_else(|error| Err(E::from(error))))
-    }
-}
-
-/// A submitted job's output as the user sees it.
-pub(crate) fn outcome<R>(output: Result<R, Failure>) -> Result<R, OffloadError> {
-    output.map_err(|failure| match failure {
-        Failure::Panicked { payload, label } => {
-            OffloadError::Panicked(Panicked::new(payload, label))
-        }
-        Failure::Stopped(stopped) => stopped.into(),
-        Failure::Cancelled => OffloadError::Cancelled,
-        Failure::Expired(expired) => expired.into(),
-        Failure::ShutDown => OffloadError::ShutDown,
-        Failure::NoThreads => OffloadError::NoThreads,
-        Failure::WouldDeadlock => OffloadError::WouldDeadlock,
-    })
 }

@@ -32,6 +32,8 @@ mod handle;
 #[cfg(not(offramp_loom))]
 mod offload;
 #[cfg(not(offramp_loom))]
+mod outcome;
+#[cfg(not(offramp_loom))]
 mod overstay;
 #[cfg(not(offramp_loom))]
 mod pool;
@@ -50,16 +52,17 @@ mod tokio_runtime;
 mod waiting;
 
 pub use crate::cancel::Stopped;
-pub use crate::core::job::Job;
+pub use crate::core::view::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     activity::RunningJob,
     builder::{Builder, ConfigError},
     current::{checkpoint, remaining},
     error::{OffloadError, Panicked, Refused},
-    future::{Flatten, Offloaded, Plain, WithJob},
+    future::{Offloaded, Plain, WithJob},
     handle::Handle,
     offload::{AlreadyInstalled, Offload, Policy, Scoped, install},
+    outcome::Flatten,
     shutdown::{Backlog, Report, Shutdown},
     stats::{Histogram, PoolStats, Stats},
 };

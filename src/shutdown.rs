@@ -167,6 +167,13 @@ impl Shutdown {
         }
     }
 
+    /// The report, if there is nothing to wait for any more.
+    fn finish(&self) -> Option<Report> {
+        let begun = self.begun.as_ref()?;
+        let is_late = begun.deadline.is_some_and(|due| clock::now() >= due);
+        (is_late || self.is_over(begun.is_inside)).then(|| self.report(begun))
+    }
+
     fn set_alarm(&mut self, waker: &Waker) {
         let supervisor = self.offload.supervisor().clone();
         if let Some(begun) = &mut self.begun {
@@ -200,14 +207,14 @@ impl Future for Shutdown {
         }
         self.set_alarm(cx.waker());
         // After registering: what happens from here on wakes us.
-        let Some(begun) = &self.begun else {
+        let Some(report) = self.finish() else {
             return Poll::Pending;
         };
-        let is_late = begun.deadline.is_some_and(|due| clock::now() >= due);
-        if is_late || self.is_over(begun.is_inside) {
-            return Poll::Ready(self.report(begun));
+        // No waker stays behind, neither this nor one of a former poll.
+        for pool in POOLS {
+            self.offload.turns(pool).pool().notify();
         }
-        Poll::Pending
+        Poll::Ready(report)
     }
 }
 

@@ -5,8 +5,8 @@
 //! otherwise lends its turn, so that another worker may come, within a bound.
 
 use crate::backend::Turns;
-use crate::core::job::Job;
 use crate::core::queue::Kept;
+use crate::core::view::Job;
 use crate::current;
 use crate::error::OffloadError;
 use crate::future::Offloaded;

@@ -47,7 +47,9 @@ fn from_64_to_4_under_load_nothing_is_lost_and_threads_leave_as_they_finish() {
             assert_eq!(run.load(SeqCst), 500);
             assert!(most.load(SeqCst) <= 4, "{} at once", most.load(SeqCst));
             wait_until("the surplus has left", || offload.stats().io.threads <= 4);
-            wait_until("so says the system", || threads() <= before + 4);
+            wait_until("so says the system, beside the timer", || {
+                threads() <= before + 5
+            });
 
             // And up again: 32 jobs that need each other.
             offload.resize_io(32).unwrap();

@@ -39,6 +39,8 @@ pub(crate) struct Alarms {
     /// `AWAKE`, `ABSENT`, or until when the supervisor sleeps.
     watch: AtomicU64,
     is_closed: AtomicBool,
+    /// Something has changed that the supervisor would not notice by itself.
+    is_poked: AtomicBool,
     /// The last supervisor to be started was refused.
     is_forsaken: plain::AtomicBool,
     parker: Parker,
@@ -132,6 +134,7 @@ impl Alarms {
             disarmed: plain::AtomicUsize::new(0),
             watch: AtomicU64::new(ABSENT),
             is_closed: AtomicBool::new(false),
+            is_poked: AtomicBool::new(false),
             is_forsaken: plain::AtomicBool::new(false),
             parker: Parker::new(),
             heap: Mutex::new(BinaryHeap::new()),
@@ -244,6 +247,8 @@ impl Alarms {
         unsafe { self.parker.adopt() };
         self.is_forsaken.store(false, Ordering::Relaxed);
         loop {
+            // Before the look at all that a poke may be about.
+            self.is_poked.swap(false, Ordering::AcqRel);
             let now = time.now();
             let next = self.serve(now);
             let quiet = next.is_none();
@@ -257,7 +262,7 @@ impl Alarms {
                 }
                 None => now + time.keep_alive(),
             };
-            let slept_through = self.sleep(until.clamp(1, ABSENT - 1), now, quiet);
+            let slept_through = self.sleep(until.clamp(1, ABSENT - 1), now);
             if slept_through && quiet && self.leave() {
                 return;
             }
@@ -265,14 +270,14 @@ impl Alarms {
     }
 
     /// `true` if the time has passed and nobody woke us.
-    fn sleep(&self, until: u64, now: u64, quiet: bool) -> bool {
+    fn sleep(&self, until: u64, now: u64) -> bool {
         // ORDERING: Release, partner: `take_watch`, for the parker.
         self.watch.store(until, Ordering::Release);
         // ORDERING: SeqCst fence, partner: the fences in `arm` and `close`.
         fence(Ordering::SeqCst);
-        let look_again = (!self.inbox.load(Ordering::Relaxed).is_null()
-            || quiet && self.is_closed.load(Ordering::Relaxed))
-            && !planted("alarms: no look before sleeping");
+        let look_again = !self.inbox.load(Ordering::Relaxed).is_null()
+            && !planted("alarms: no look before sleeping")
+            || self.is_poked.load(Ordering::Relaxed) && !planted("alarms: poked unseen");
         if !look_again {
             let timeout = Duration::from_nanos(until.saturating_sub(now));
             if self.parker.park(Some(timeout)) {
@@ -326,6 +331,9 @@ impl Alarms {
 
     /// A sleeping supervisor has a look at what is armed.
     pub(crate) fn poke(&self) {
+        // ORDERING: AcqRel, partner: the swap in `supervise`. Two exchanges, because loom does
+        // not keep a store and an exchange in one order.
+        self.is_poked.swap(true, Ordering::AcqRel);
         // ORDERING: SeqCst fence, partner: the fence in `sleep`.
         fence(Ordering::SeqCst);
         loop {

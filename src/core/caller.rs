@@ -1,9 +1,11 @@
 //! The caller's side of a job: what a future or a handle holds.
 
-use super::job::{self, Ended, Expired, Failure, Header, Job};
+use super::extension::Expired;
+use super::job::{self, Ended, Failure, Header};
 use super::queue::Queue;
 use super::state::{Cancel, Leave, Poll};
 use super::unwind::contain;
+use super::view::Job;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::task::Waker;

@@ -73,7 +73,7 @@ const MOST_SEARCHING: usize = 2;
 const CHUNK: usize = if cfg!(offramp_loom) { 2 } else { 64 };
 
 pub(crate) struct Crew {
-    size: Size,
+    pub(super) size: Size,
     /// Workers claimed, or started and running, that have not yet looked into the queue
     /// since.
     /// Who sees enough of them need not claim another, because each of them looks once
@@ -83,15 +83,15 @@ pub(crate) struct Crew {
     /// workers are preferred, because a thread may be long in coming.
     starting: CachePadded<AtomicUsize>,
     /// Which workers sleep. A claim is taking a bit out.
-    idle: Slots,
+    pub(super) idle: Slots,
     /// Which places are taken by a worker.
     taken: Slots,
     /// Workers that can be relied on to look into the queue again.
-    alive: CachePadded<AtomicUsize>,
+    pub(super) alive: CachePadded<AtomicUsize>,
     /// How many workers there may be but for those lent.
-    max: AtomicUsize,
+    pub(super) max: AtomicUsize,
     /// Workers that wait inside of their job, and so lent their turn.
-    lent: AtomicUsize,
+    pub(super) lent: AtomicUsize,
     /// Threads from reservation to their very end, hooks included.
     present: plain::AtomicUsize,
     /// Made as far as they are used, a word's worth at a time.
@@ -164,7 +164,7 @@ impl Crew {
     }
 
     /// Wakes the claimed worker: counted first, woken then.
-    fn wake(&self, slot: usize) {
+    pub(super) fn wake(&self, slot: usize) {
         self.searching.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the worker adopted its parker before it announced itself idle,
         // and cannot leave before it has consumed this notification.
@@ -244,12 +244,6 @@ impl Crew {
         &chunk[slot % CHUNK]
     }
 
-    /// How many workers there may be.
-    fn limit(&self) -> usize {
-        let lent = self.lent.load(Ordering::Relaxed);
-        self.max.load(Ordering::Relaxed) + lent.min(self.size.extra)
-    }
-
     /// A place for one more worker, counted as alive and present.
     fn reserve(&self) -> Option<usize> {
         // ORDERING: AcqRel, partner: `retire` and `grow`: see there.
@@ -267,56 +261,6 @@ impl Crew {
         // A worker that leaves frees its place before it lowers `alive`.
         let slot = self.taken.add_lowest(self.size.most + self.size.extra);
         slot.expect("a place for each worker alive")
-    }
-
-    /// README, "Lending". The worker that calls this waits inside of its job: another one
-    /// may run meanwhile. `false`: all others wait that way, and there can be no more.
-    /// Ended by [`take_back`](Self::take_back).
-    pub(crate) fn lend(&self, host: &impl Host) -> bool {
-        let most = self.max.load(Ordering::Relaxed) + self.size.extra - 1;
-        let lent = self
-            .lent
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lent| {
-                (lent < most).then_some(lent + 1)
-            });
-        if lent.is_err() {
-            return false;
-        }
-        if planted("crew: no look after lending") {
-            return true;
-        }
-        // ORDERING: SeqCst fence, partner: the fence in `demand`. Either a submitter sees
-        // that there may be one more, or we see its job.
-        fence(Ordering::SeqCst);
-        if host.has_work() {
-            self.demand(host);
-        }
-        true
-    }
-
-    pub(crate) fn take_back(&self) {
-        self.lent.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// README, "Lending". Sets how many workers there may be. Surplus ones leave when they
-    /// next look for a job.
-    pub(crate) fn resize(&self, max: usize, host: &impl Host) {
-        self.max.store(max.min(self.size.most), Ordering::Relaxed);
-        // ORDERING: SeqCst fence, partner: the fences in `demand` and `nap`.
-        fence(Ordering::SeqCst);
-        if host.has_work() {
-            self.demand(host);
-        }
-        while self.is_surplus() {
-            let Some(slot) = self.idle.take_lowest() else {
-                break;
-            };
-            self.wake(slot);
-        }
-    }
-
-    fn is_surplus(&self) -> bool {
-        self.alive.hint() > self.limit()
     }
 
     /// A worker's life: called on a thread that `Host::spawn` started.

@@ -11,10 +11,12 @@
 //! links belong to the submitter until the push, then to whoever holds the
 //! scheduler's lock.
 
+use super::extension::{Expired, Extension};
 use super::state::{Cancel, State};
 use super::unwind::{Payload, contain, drop_payload};
+use super::view::Job;
 use crate::cancel::Stopped;
-use crate::sync::{Ordering, UnsafeCell, plain};
+use crate::sync::{Ordering, UnsafeCell};
 use std::borrow::Cow;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -52,35 +54,6 @@ pub(crate) enum Ended {
     Completed,
     Panicked,
     Stopped,
-}
-
-/// How far a job had got when its deadline passed, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Expired {
-    pub(crate) waited: u64,
-    pub(crate) ran: u64,
-}
-
-/// What only some jobs carry, in an allocation of its own.
-#[derive(Debug, Default)]
-pub(crate) struct Extension {
-    pub(crate) label: Option<Cow<'static, str>>,
-    /// In the clock's nanoseconds.
-    pub(crate) deadline: Option<u64>,
-    /// Once it is in the queue it is run, whatever else fails or is discarded.
-    pub(crate) must_run: bool,
-    /// When a job with a deadline started; 0 before.
-    started_at: plain::AtomicU64,
-}
-
-/// A running job as its closure sees it.
-///
-/// The `_with` forms hand a `&Job` to the closure. It is `Sync`: hand it into
-/// parallel sections, where the pool's threads may each look at it.
-pub struct Job {
-    header: NonNull<Header>,
-    /// Whatever it is that runs the job; the core only hands it through.
-    origin: *const (),
 }
 
 pub(crate) struct Header {
@@ -315,43 +288,6 @@ impl<W: Work> Cell<W> {
     unsafe fn free(job: NonNull<Header>) {
         // SAFETY: the later of the two sides frees, once.
         drop(unsafe { Box::from_raw(job.cast::<Self>().as_ptr()) });
-    }
-}
-
-impl Job {
-    /// # Safety
-    ///
-    /// The job is claimed, and the view is gone before it is completed.
-    pub(crate) unsafe fn new(header: NonNull<Header>, origin: *const ()) -> Self {
-        Self { header, origin }
-    }
-
-    pub(crate) fn origin(&self) -> *const () {
-        self.origin
-    }
-
-    pub(crate) fn header(&self) -> &Header {
-        // SAFETY: by the contract of `new`.
-        unsafe { self.header.as_ref() }
-    }
-}
-
-// SAFETY: through a `&Job` only the atomic state word, the extension, which never changes
-// but for an atomic, and the origin, which is shared by all threads, can be reached.
-unsafe impl Sync for Job {}
-
-impl Extension {
-    pub(crate) fn new(
-        label: Option<Cow<'static, str>>,
-        deadline: Option<u64>,
-        must_run: bool,
-    ) -> Self {
-        Self {
-            label,
-            deadline,
-            must_run,
-            started_at: plain::AtomicU64::new(0),
-        }
     }
 }
 

@@ -7,15 +7,18 @@
 pub(crate) mod alarms;
 pub(crate) mod caller;
 pub(crate) mod crew;
+pub(crate) mod extension;
 mod inbox;
 pub(crate) mod job;
 mod lanes;
+mod lending;
 pub(crate) mod queue;
 pub(crate) mod residents;
 pub(crate) mod running;
 mod slots;
 mod state;
 pub(crate) mod unwind;
+pub(crate) mod view;
 
 #[cfg(all(test, offramp_loom))]
 mod models;

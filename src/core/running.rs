@@ -1,8 +1,9 @@
 //! The worker's side of a job, from claim to release.
 
-use super::job::{self, Ended, Failure, Header, Job};
+use super::job::{self, Ended, Failure, Header};
 use super::state::Complete;
 use super::unwind::contain;
+use super::view::Job;
 
 use std::ptr::NonNull;
 

@@ -126,6 +126,15 @@ pub(crate) fn threads() -> usize {
     fs::read_dir("/proc/self/task").expect("procfs").count()
 }
 
+/// The same without the pools' timers, which are there while jobs are.
+pub(crate) fn threads_but_timers() -> usize {
+    let names = thread_names();
+    names
+        .iter()
+        .filter(|name| !name.ends_with("-timer"))
+        .count()
+}
+
 /// Their names, as far as the kernel keeps them (15 bytes).
 pub(crate) fn thread_names() -> Vec<String> {
     fs::read_dir("/proc/self/task")

@@ -51,9 +51,9 @@ impl Watch {
         rings
     }
 
-    fn start(&self) {
+    fn start(&self) -> thread::JoinHandle<()> {
         let watch = self.clone();
-        thread::spawn(move || watch.0.0.supervise(&watch.0.1));
+        thread::spawn(move || watch.0.0.supervise(&watch.0.1))
     }
 }
 
@@ -155,5 +155,20 @@ fn expiry_with_every_worker_stuck() {
         super::await_it(stuck.unwrap()).unwrap();
         watch.0.0.close();
         seat.finish();
+    });
+}
+
+/// The only alarm, far away, is not needed any more: nobody is kept waiting for it.
+#[test]
+fn disarm_and_close_against_sleep() {
+    check("disarm_and_close_against_sleep", Some(3), || {
+        let watch = Watch::new();
+        let alarm = Alarm::new(1_000, Waker::noop().clone());
+        assert_eq!(watch.0.0.arm(&alarm), Armed::StartSupervisor);
+        let supervisor = watch.start();
+        watch.0.0.disarm(&alarm);
+        watch.0.0.close();
+        // Time does not pass.
+        supervisor.join().unwrap();
     });
 }

@@ -3,8 +3,9 @@
 use super::{Fate, Task, await_it, check, push, run_one};
 use crate::cancel::Stopped;
 use crate::core::caller::{Caller, Cancelled, Left};
-use crate::core::job::{Failure, Job, allocate};
+use crate::core::job::{Failure, allocate};
 use crate::core::queue::Queue;
+use crate::core::view::Job;
 use loom::sync::Arc;
 use loom::thread;
 use std::task::Waker;

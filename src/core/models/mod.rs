@@ -14,8 +14,10 @@ mod residents;
 
 use super::caller::{Caller, Left};
 use super::crew::{Crew, Host, Size};
-use super::job::{Ended, Extension, Failure, Job, Work, allocate, dismantle};
+use super::extension::Extension;
+use super::job::{Ended, Failure, Work, allocate, dismantle};
 use super::queue::Queue;
+use super::view::Job;
 use crate::cancel::Stopped;
 use crate::sync::{plain, planted};
 use loom::sync::Arc;

@@ -119,6 +119,10 @@ const PLANTED: &[(&str, &str)] = &[
         "alarms::arming_against_sleep",
     ),
     (
+        "alarms: poked unseen",
+        "alarms::disarm_and_close_against_sleep",
+    ),
+    (
         "alarms: over unseen",
         "alarms::a_waker_changed_while_the_alarm_rings",
     ),

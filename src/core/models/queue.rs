@@ -1,8 +1,10 @@
 //! Admission, inbox, lanes and graveyard against each other.
 
 use super::{Fate, Task, await_it, check, push, push_work, run_one};
-use crate::core::job::{Extension, Failure, Job};
+use crate::core::extension::Extension;
+use crate::core::job::Failure;
 use crate::core::queue::Queue;
+use crate::core::view::Job;
 use loom::sync::Arc;
 use loom::thread;
 
