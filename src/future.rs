@@ -155,7 +155,7 @@ where
         self
     }
 
-    /// Names the call: in [`Panicked`], and for the closure in [`Job::label`].
+    /// Names the call: in [`Panicked`](crate::Panicked), and for the closure in [`Job::label`].
     ///
     /// Costs one more allocation for the job.
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {

@@ -23,6 +23,8 @@ fn after_a_burst_and_quiet_exactly_min_are_left(min: usize) {
     let _watchdog = watchdog("a burst of 200 blocking jobs");
     let name = format!("burst{min}");
     let builder = Offload::builder().io_min_threads(min).thread_name(&name);
+    // Beside them there is the timer while jobs are.
+    let name = format!("{name}-io");
     let offload = builder.io_keep_alive(KEEP_ALIVE).build().unwrap();
     for _ in 0..2 {
         let burst = Occupied::io(&offload, 200);
