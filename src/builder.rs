@@ -233,7 +233,7 @@ impl Builder {
         let dedicated = self.dedicated_threads(&name);
         let io = self.io_pool(&name)?;
         let cpu = self.cpu_pool(&name)?;
-        let supervisor = Supervisor::new(&name);
+        let supervisor = Supervisor::new();
         let turns = |kind, backend, warn_after| {
             let supervisor = Arc::clone(&supervisor);
             Turns::new(Pool::new(

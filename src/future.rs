@@ -217,8 +217,9 @@ where
         self
     }
 
-    /// With the deadline of `job`, which makes this call.
-    pub(crate) fn due_with(self, job: &Job) -> Self {
+    /// Gives the call no more time than `job` has, which makes it: for calls of CPU jobs.
+    /// Those of I/O jobs inherit the deadline by themselves.
+    pub fn inherit(self, job: &Job) -> Self {
         match job.header().deadline() {
             Some(deadline) => self.due(deadline),
             None => self,

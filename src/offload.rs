@@ -109,6 +109,7 @@ impl Offload {
                 // New, it has none yet.
                 let _ = turns.pool().owner.set(owner);
             }
+            io.pool().supervisor.set_stand_in(&io);
             Shared {
                 io,
                 cpu,

@@ -3,10 +3,12 @@
 //! It is started when something is first due, sleeps until then, and leaves when nothing
 //! is any more. It runs nothing of the user's but wakers.
 
+use crate::backend::Turns;
 use crate::clock;
 use crate::core::alarms::{Alarm, Alarms, Armed, Time};
 use crate::core::unwind::contain;
-use std::sync::Arc;
+use crate::pool::Pool;
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::thread;
 use std::time::Duration;
@@ -18,9 +20,13 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// How long the supervisor stays with nothing to wait for.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
+/// The same for all pools: a name of theirs might be cut off before the last part.
+const THREAD_NAME: &str = "offramp-timer";
+
 pub(crate) struct Supervisor {
     alarms: Alarms,
-    thread_name: String,
+    /// The pool whose idle workers stand in.
+    io: OnceLock<Weak<Pool>>,
 }
 
 struct Clock;
@@ -40,11 +46,17 @@ impl Time for Clock {
 }
 
 impl Supervisor {
-    pub(crate) fn new(name: &str) -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             alarms: Alarms::new(),
-            thread_name: format!("{name}-timer"),
+            io: OnceLock::new(),
         })
+    }
+
+    /// Once: whose idle workers look after alarms if there is no thread for that.
+    pub(crate) fn set_stand_in(&self, io: &Turns) {
+        // A second one changes nothing.
+        let _ = self.io.set(io.downgrade());
     }
 
     /// Wakes `waker` at `due`, or up to a [`TICK`] later.
@@ -69,18 +81,21 @@ impl Supervisor {
     fn start(self: &Arc<Self>) {
         let supervisor = Arc::clone(self);
         let spawned = thread::Builder::new()
-            .name(self.thread_name.clone())
+            .name(THREAD_NAME.to_owned())
             .spawn(move || supervisor.alarms.supervise(&Clock));
         if let Err(error) = spawned {
             self.alarms.forsake();
             contain(|| {
                 log::warn!(
                     target: "offramp",
-                    "no thread `{}` could be started: {error}; \
+                    "no thread `{THREAD_NAME}` could be started: {error}; \
                      idle I/O threads look after deadlines instead",
-                    self.thread_name,
                 );
             });
+            // One that sleeps does not know yet when to be back.
+            if let Some(io) = self.io.get().and_then(Turns::upgrade) {
+                io.pool().backend.demand(&io);
+            }
         }
     }
 

@@ -137,7 +137,7 @@ impl Job {
         let offload = self.turns().pool().offload();
         let offload = offload.ok_or(OffloadError::ShutDown)?;
         let call = Offloaded::new(Kind::Io, f).on(&offload);
-        call.due_with(self).wait()
+        call.inherit(self).wait()
     }
 }
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// The threads of the pool with this first part of a name that the system has.
 fn named(prefix: &str) -> usize {
     let names = thread_names();
-    names.iter().filter(|name| name.starts_with(prefix)).count()
+    let is_pools = |name: &&String| name.starts_with(prefix) && !name.ends_with("-timer");
+    names.iter().filter(is_pools).count()
 }
 
 fn after_a_burst_and_quiet_exactly_min_are_left(min: usize) {

@@ -3,7 +3,7 @@
 use super::{assert_grows_to, is_no_threads};
 use crate::common::{self, Occupied, wait_until};
 use futures::future::join_all;
-use offramp::{Offload, offload_cpu, offload_io};
+use offramp::{Offload, OffloadError, offload_cpu, offload_io};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{io, mem, process, thread};
@@ -92,6 +92,35 @@ fn a_pool_that_gets_no_more_threads_burns_no_cpu() {
             }
         },
     );
+}
+
+/// The timer's thread is refused, too: a worker that has nothing to do looks after times.
+#[test]
+fn deadlines_are_kept_without_a_thread_for_them() {
+    const TEST: &str = "system_limit::deadlines_are_kept_without_a_thread_for_them";
+    common::alone(TEST, || {
+        become_nobody();
+        let builder = Offload::builder().io_max_threads(2).io_min_threads(2);
+        // The timer, which also looks for jobs that overstay, has soon nothing to do.
+        let soon = Duration::from_millis(1);
+        let offload = builder.warn_after(soon).build().unwrap();
+        let busy = Occupied::io(&offload, 2);
+        busy.release();
+        wait_until("both sleep", || offload.stats().io.idle == 2);
+        wait_until("the timer has left", || {
+            let names = common::thread_names();
+            !names.iter().any(|name| name.ends_with("-timer"))
+        });
+        allow(Some(0));
+        let (go_on, held) = mpsc::channel::<()>();
+        let stuck = offload_io(move || held.recv().is_ok()).on(&offload);
+        let outcome = stuck.timeout(Duration::from_millis(30)).wait();
+        let is_late = matches!(outcome, Err(OffloadError::DeadlineExceeded { .. }));
+        assert!(is_late, "{outcome:?}");
+        go_on.send(()).unwrap();
+        let after = offload_io(|| 7).on(&offload).timeout(common::PATIENCE);
+        assert_eq!(after.wait().unwrap(), 7);
+    });
 }
 
 #[test]
