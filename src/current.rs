@@ -144,17 +144,19 @@ pub(crate) fn inline(turns: &Turns) -> Option<&Inline> {
 }
 
 /// A call to the pool of `turns` is pending, and this thread is going to wait for it in a
-/// way that we do not see. `false`: all others wait, too, and it would wait for ever.
+/// way that we do not see. `false`: it is of the same pool, whose other threads all wait,
+/// too: it would wait for ever.
 pub(crate) fn may_wait_for(turns: &Turns) -> bool {
     let mut level = current();
-    if !level.has_turn || level.is_lent || !level.inline.is_null() || !is_in(turns) {
+    if !level.has_turn || level.is_lent || !level.inline.is_null() {
         return true;
     }
     // Until the job ends: nobody tells us when the waiting does.
-    level.is_lent = turns.lend();
+    // SAFETY: as in `drop`.
+    level.is_lent = unsafe { &*level.turns }.lend();
     level.lent_here = level.is_lent;
     set(level);
-    level.is_lent
+    level.is_lent || !is_in(turns)
 }
 
 /// Stops here, by `?`, if the I/O job that runs on this thread is to stop.

@@ -209,7 +209,8 @@ where
     /// If the call is cancelled, or its time is over, before it started, its closure is
     /// dropped by a thread of the pool: for captures whose destructors block.
     ///
-    /// Until then it keeps its room in the queue.
+    /// Until then it keeps its room in the queue. A [shutdown](Offload::shutdown) that
+    /// discards drops it where it is awaited, though, like the others.
     pub fn drop_on_pool(mut self) -> Self {
         if self.on_leave == OnLeave::Cancel {
             self.on_leave = OnLeave::CancelOnPool;

@@ -151,7 +151,7 @@ impl<R> Submitted<R> {
                 }
             }
         }
-        let _waits = current::enter_wait(None);
+        let _waits = (!self.is_finished()).then(|| current::enter_wait(None));
         if current::is_last_of(self.turns()) && !self.is_finished() {
             return self.give_up(Counters::cancelled, Failure::WouldDeadlock);
         }

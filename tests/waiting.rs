@@ -333,5 +333,12 @@ fn an_io_job_that_waits_for_a_cpu_job_lends_its_turn() {
             cpu.on(&inner).wait().unwrap()
         };
         assert_eq!(offload_io(job).on(&offload).wait().unwrap(), 7);
+        // The same in a way that we do not see.
+        let inner = offload.clone();
+        let job = move || {
+            let cpu = offload_cpu_with(|job| Ok(job.io(|| 8).unwrap()));
+            pollster::block_on(cpu.on(&inner)).unwrap()
+        };
+        assert_eq!(offload_io(job).on(&offload).wait().unwrap(), 8);
     }
 }
