@@ -270,6 +270,8 @@ impl Turns {
             pool.counters.refused();
             contain(|| drop(waker));
             let reason = if pool.queue.is_closed() {
+                // Until it was counted it may have looked like one that waits.
+                pool.notify();
                 OffloadError::ShutDown
             } else {
                 OffloadError::Overloaded { limit }
@@ -286,6 +288,7 @@ impl Turns {
             }
             if pool.queue.push(permit, job).is_err() {
                 pool.counters.refused();
+                pool.notify();
                 return Err((job::dismantle::<W>(job), OffloadError::ShutDown));
             }
         }

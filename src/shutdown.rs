@@ -152,9 +152,11 @@ impl Shutdown {
         queued == 0 && running <= self.offload.shutdowns_inside()
     }
 
-    fn report(&self, begun: &Begun) -> Report {
+    fn report(&self, begun: &Begun, is_over: bool) -> Report {
         let (finished, discarded) = self.counts();
         let stats = self.offload.stats();
+        // The gauge may show calls that are just being refused.
+        let waiting = stats.io.queued + stats.cpu.queued + stats.dedicated.queued;
         let now = clock::now();
         let running = |pool| self.offload.turns(pool).pool().activity.running(now);
         let mut still_running: Vec<_> = POOLS.into_iter().flat_map(running).collect();
@@ -162,7 +164,7 @@ impl Shutdown {
         Report {
             finished: finished - begun.finished_before,
             discarded: discarded - begun.discarded_before,
-            waiting: stats.io.queued + stats.cpu.queued + stats.dedicated.queued,
+            waiting: if is_over { 0 } else { waiting },
             still_running,
         }
     }
@@ -171,7 +173,8 @@ impl Shutdown {
     fn finish(&self) -> Option<Report> {
         let begun = self.begun.as_ref()?;
         let is_late = begun.deadline.is_some_and(|due| clock::now() >= due);
-        (is_late || self.is_over(begun.is_inside)).then(|| self.report(begun))
+        let is_over = self.is_over(begun.is_inside);
+        (is_over || is_late).then(|| self.report(begun, is_over))
     }
 
     fn set_alarm(&mut self, waker: &Waker) {
