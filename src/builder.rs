@@ -152,8 +152,9 @@ impl Builder {
         self
     }
 
-    /// No job of a pool starts while so many of its jobs are *orphans*, running on though
-    /// their callers have given up: 1 to 2^30; by default there is no limit.
+    /// No job of a [lane](crate::Lane) starts while so many of its jobs are *orphans*, running
+    /// on though their callers have given up: 1 to 2^30; by default there is no limit. Calls
+    /// that name no lane share one.
     ///
     /// For a dependency that hangs while its callers time out and try again: it does not
     /// get more than so many calls at once. Those whose callers leave together may all have
@@ -252,6 +253,7 @@ impl Builder {
             // What goes on for ever is meant to.
             turns(Kind::Dedicated, dedicated, Duration::MAX),
             policy,
+            max_orphans,
         ))
     }
 

@@ -2,10 +2,12 @@
 
 use crate::backend::Turns;
 use crate::cancel::Stopped;
+use crate::core::lane_state::LaneState;
 use crate::core::view::Job;
 use crate::waiting::Inline;
 use std::cell::Cell;
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One level of what this thread does. Levels nest when a job waits for another that runs
@@ -184,6 +186,14 @@ pub fn remaining() -> Option<Duration> {
 /// The deadline that calls made by the I/O job on this thread inherit.
 pub(crate) fn inherited_deadline() -> Option<u64> {
     with_job(|job| job.header().deadline()).flatten()
+}
+
+/// The lane that calls to the pool of `turns` inherit from the job on this thread.
+pub(crate) fn inherited_lane(turns: &Turns) -> Option<Arc<LaneState>> {
+    if !has_turn_of(turns) {
+        return None;
+    }
+    with_job(|job| job.header().lane().cloned()).flatten()
 }
 
 fn with_job<R>(f: impl FnOnce(&Job) -> R) -> Option<R> {

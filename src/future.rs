@@ -10,6 +10,7 @@ use crate::core::view::Job;
 use crate::current;
 use crate::error::{OffloadError, Refused};
 use crate::handle::{Handle, OnLeave, Submitted};
+use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::outcome::Flatten;
 use crate::pool::Kind;
@@ -64,6 +65,7 @@ pub struct Offloaded<F, R, Form = Plain> {
     pool: Kind,
     on: Option<Offload>,
     label: Option<Cow<'static, str>>,
+    lane: Option<Lane>,
     deadline: Option<u64>,
     on_leave: OnLeave,
     form: PhantomData<fn() -> Form>,
@@ -141,6 +143,7 @@ where
             pool,
             on: None,
             label: None,
+            lane: None,
             deadline: None,
             on_leave: OnLeave::default(),
             form: PhantomData,
@@ -160,6 +163,16 @@ where
     /// Costs one more allocation for the job.
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
         self.label = Some(label.into());
+        self
+    }
+
+    /// Waits in `lane` instead of the line that all other calls share. What an I/O job calls
+    /// on its own pool inherits its lane.
+    ///
+    /// A lane of another instance than the call runs [`on`](Self::on) is an error
+    /// ([`Config`](OffloadError::Config)). Costs one more allocation for the job.
+    pub fn lane(mut self, lane: &Lane) -> Self {
+        self.lane = Some(lane.clone());
         self
     }
 
@@ -357,9 +370,23 @@ where
         if let (Some(inherited), false) = (current::inherited_deadline(), must_run) {
             self.deadline = Some(self.deadline.map_or(inherited, |own| own.min(inherited)));
         }
-        let extension = (self.label.is_some() || self.deadline.is_some() || must_run).then(|| {
+        let turns = offload.turns(self.pool);
+        let lane = match &self.lane {
+            None => current::inherited_lane(turns),
+            Some(lane) => match lane.state(&offload, self.pool) {
+                Some(state) => Some(state),
+                None => {
+                    let (name, allowed) = (lane.name().to_owned(), "of the same `Offload`");
+                    let error = ConfigError::new("lane", name, allowed);
+                    return Err((closure, OffloadError::Config(error)));
+                }
+            },
+        };
+        let is_plain =
+            self.label.is_none() && self.deadline.is_none() && !must_run && lane.is_none();
+        let extension = (!is_plain).then(|| {
             let label = self.label.take();
-            Box::new(Extension::new(label, self.deadline, must_run))
+            Box::new(Extension::new(label, self.deadline, must_run, lane))
         });
         let body = Body {
             closure,
@@ -367,10 +394,7 @@ where
         };
         let waker = cx.map(|cx| cx.waker().clone());
         let limit = limit(&offload);
-        match offload
-            .turns(self.pool)
-            .submit(body, limit, waker, extension, self.call_site)
-        {
+        match turns.submit(body, limit, waker, extension, self.call_site) {
             Ok(caller) => {
                 let (deadline, on_leave) = (self.deadline, self.on_leave);
                 let submitted = Submitted::new(caller, offload, self.pool, deadline, on_leave);

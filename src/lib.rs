@@ -30,6 +30,8 @@ mod future;
 #[cfg(not(offramp_loom))]
 mod handle;
 #[cfg(not(offramp_loom))]
+mod lane;
+#[cfg(not(offramp_loom))]
 mod offload;
 #[cfg(not(offramp_loom))]
 mod outcome;
@@ -61,6 +63,7 @@ pub use crate::{
     error::{OffloadError, Panicked, Refused},
     future::{Offloaded, Plain, WithJob},
     handle::Handle,
+    lane::Lane,
     offload::{AlreadyInstalled, Offload, Policy, Scoped, install},
     outcome::Flatten,
     shutdown::{Backlog, Report, Shutdown},

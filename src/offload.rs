@@ -3,12 +3,15 @@
 
 use crate::backend::Turns;
 use crate::builder::{Builder, ConfigError, MOST_THREADS};
+use crate::lane::{self, Lane};
 use crate::pool::Kind;
 use crate::shutdown::{Backlog, Shutdown};
 use crate::stats::Stats;
 use crate::supervisor::Supervisor;
+use parking_lot::Mutex;
 use pin_project::pin_project;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -55,6 +58,9 @@ struct Shared {
     policy: Policy,
     /// Jobs that wait for a shutdown of the pools they run in.
     shutdowns_inside: AtomicU64,
+    /// By name, as long as there are handles.
+    lanes: Mutex<HashMap<String, Weak<lane::Shared>>>,
+    most_orphans: usize,
 }
 
 impl Shared {
@@ -90,6 +96,10 @@ impl WeakOffload {
         let shared = self.shared.upgrade()?;
         Some(Offload { shared })
     }
+
+    pub(crate) fn is(&self, offload: &Offload) -> bool {
+        self.shared.as_ptr() == Arc::as_ptr(&offload.shared)
+    }
 }
 
 static GLOBAL: OnceLock<Offload> = OnceLock::new();
@@ -100,7 +110,13 @@ impl Offload {
         Builder::default()
     }
 
-    pub(crate) fn new(io: Turns, cpu: Turns, dedicated: Turns, policy: Policy) -> Self {
+    pub(crate) fn new(
+        io: Turns,
+        cpu: Turns,
+        dedicated: Turns,
+        policy: Policy,
+        most_orphans: usize,
+    ) -> Self {
         let shared = Arc::new_cyclic(|weak| {
             for turns in [&io, &cpu, &dedicated] {
                 let owner = WeakOffload {
@@ -116,6 +132,8 @@ impl Offload {
                 dedicated,
                 policy,
                 shutdowns_inside: AtomicU64::new(0),
+                lanes: Mutex::default(),
+                most_orphans,
             }
         });
         Self { shared }
@@ -217,6 +235,46 @@ impl Offload {
 
     pub(crate) fn shutdowns_inside(&self) -> u64 {
         self.shared.shutdowns_inside.load(Ordering::SeqCst)
+    }
+
+    /// The lane of this name: the same one for the same name, as long as a handle of it
+    /// exists. Takes a lock; make the handle once, not for each call.
+    ///
+    /// ```
+    /// use offramp::{Offload, offload_io};
+    /// # futures::executor::block_on(async {
+    /// let offload = Offload::builder().build()?;
+    /// let reports = offload.lane("reports");
+    /// let call = offload_io(|| std::fs::read("Cargo.toml")).lane(&reports).on(&offload);
+    /// assert!(call.await?.is_ok());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn lane(&self, name: &str) -> Lane {
+        let mut lanes = self.shared.lanes.lock();
+        if let Some(lane) = lanes.get(name).and_then(Lane::upgrade) {
+            return lane;
+        }
+        if lanes.len() == lanes.capacity() {
+            // Before it grows.
+            lanes.retain(|_, lane| lane.strong_count() > 0);
+        }
+        let owner = WeakOffload {
+            shared: Arc::downgrade(&self.shared),
+        };
+        let lane = Lane::new(name, owner, self.shared.most_orphans);
+        lanes.insert(name.to_owned(), lane.downgrade());
+        lane
+    }
+
+    /// Jobs may run that could not so far.
+    pub(crate) fn look_again(&self) {
+        for turns in self.shared.all() {
+            if turns.pool().queue.look_again() {
+                turns.pool().backend.demand(turns);
+            }
+        }
     }
 
     /// Changes the most I/O threads while the pool runs: 1 to 1024.

@@ -9,7 +9,7 @@ use crate::core::extension::Expired;
 use crate::core::extension::Extension;
 use crate::core::job::{self, Ended, Failure, Header, Work};
 use crate::core::queue::Queue;
-use crate::core::running::Running;
+use crate::core::running::{Orphan, Running};
 use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::current::{self, Entered};
@@ -152,8 +152,8 @@ impl Turns {
                     fork::end_child();
                 }
                 self.end(ended, start);
-                if finished.complete() {
-                    self.orphan_ended();
+                if let Some(orphan) = finished.complete() {
+                    self.orphan_ended(&orphan);
                 }
                 if self.is_closed() {
                     self.pool().notify();
@@ -165,8 +165,8 @@ impl Turns {
 
     /// Drops the closure of a claimed job, which has been counted.
     pub(crate) fn fail(&self, job: Running, failure: Failure) {
-        if job.fail(failure) {
-            self.orphan_ended();
+        if let Some(orphan) = job.fail(failure) {
+            self.orphan_ended(&orphan);
         }
     }
 
@@ -176,15 +176,15 @@ impl Turns {
         let orphans = pool
             .queue
             .fail_all(false, failure, || count(&pool.counters));
-        for _ in 0..orphans {
-            self.orphan_ended();
+        for orphan in orphans {
+            self.orphan_ended(&orphan);
         }
     }
 
-    fn orphan_ended(&self) {
+    fn orphan_ended(&self, orphan: &Orphan) {
         let pool = self.pool();
         pool.counters.orphan_ended();
-        if pool.queue.orphan_ended() && !self.is_empty() {
+        if pool.queue.orphan_ended(orphan) {
             pool.backend.demand(self);
         }
     }

@@ -2,12 +2,14 @@
 
 use super::extension::Expired;
 use super::job::{self, Ended, Failure, Header};
+use super::lane_state::LaneState;
 use super::queue::Queue;
 use super::state::{Cancel, Leave, Poll};
 use super::unwind::contain;
 use super::view::Job;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::task::Waker;
 
 /// The caller side of a job with output `R`. Ended by `poll` answering an output,
@@ -141,6 +143,7 @@ impl<R> Caller<R> {
     /// The caller leaves, by drop or because the deadline has passed, with the output if
     /// there is one.
     pub(crate) fn abandon(mut self, queue: &Queue) -> Left<R> {
+        let lane = self.header().lane().cloned();
         match self.header().state.abandon() {
             Leave::Cancelled { waker } => {
                 let stored = self.cancelled_waker(waker);
@@ -149,22 +152,24 @@ impl<R> Caller<R> {
                 self.leave();
                 Left::Queued(left)
             }
-            left => self.left(left, queue),
+            left => self.left(left, queue, lane),
         }
     }
 
     /// The same for a job whose closure the pool drops: one that has not started stays
     /// queued, with its room, until a worker takes it.
     pub(crate) fn abandon_to_pool(self, queue: &Queue) -> Left<R> {
+        let lane = self.header().lane().cloned();
         let left = self.header().state.abandon_to_pool();
-        self.left(left, queue)
+        self.left(left, queue, lane)
     }
 
-    fn left(mut self, left: Leave, queue: &Queue) -> Left<R> {
+    fn left(mut self, left: Leave, queue: &Queue, lane: Option<Arc<LaneState>>) -> Left<R> {
         match left {
             Leave::Queued => Left::OnPool,
             Leave::Left => {
-                queue.orphaned();
+                // The job may be gone by now, hence the lane from before.
+                queue.orphaned(lane);
                 Left::Running
             }
             Leave::Output => {

@@ -12,6 +12,7 @@
 //! scheduler's lock.
 
 use super::extension::{Expired, Extension};
+use super::lane_state::LaneState;
 use super::state::{Cancel, State};
 use super::unwind::{Payload, contain, drop_payload};
 use super::view::Job;
@@ -21,6 +22,7 @@ use std::borrow::Cow;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::task::Waker;
 
 /// What a job runs. `Output` is what its caller gets.
@@ -299,6 +301,10 @@ impl Header {
     /// When the job is not worth anything any more, in the clock's nanoseconds.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.extension.as_deref()?.deadline
+    }
+
+    pub(crate) fn lane(&self) -> Option<&Arc<LaneState>> {
+        self.extension.as_deref()?.lane.as_ref()
     }
 
     pub(crate) fn call_site(&self) -> &'static Location<'static> {

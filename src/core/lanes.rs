@@ -1,17 +1,25 @@
-//! Lanes: the FIFOs that jobs wait in, behind the scheduler's lock.
+//! The lanes behind the scheduler's lock, and whose turn it is.
 //!
-//! Today every call shares one lane; which lane is served next is decided here
-//! and nowhere else. A lane is an intrusive doubly linked list, so that a
-//! cancelled job's shell leaves it in O(1).
+//! Calls that name no lane share one. A lane has a place here while it holds jobs, and costs
+//! nothing afterwards. Lanes take turns, a job each; one that is blocked by its orphans is
+//! passed over. Which lane is served next is decided here and nowhere else.
 
 use super::inbox::Inbox;
-use super::job::{Header, Links, Place, free};
+use super::job::{Header, Place, free};
+use super::lane::{Lane, links};
+use super::lane_state::LaneState;
 use crate::sync::planted;
+use std::collections::VecDeque;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 /// What the scheduler's lock guards.
 pub(crate) struct Lanes {
-    shared: Lane,
+    /// By place. The first is the shared one's; the others that hold no job are free.
+    lanes: Vec<Seat>,
+    free: Vec<usize>,
+    /// Places of lanes in turn: all that hold jobs, and some that held one.
+    turns: VecDeque<usize>,
     /// Drained from the inbox, newest first, on the way to `oldest_first`.
     newest_first: *mut Header,
     /// Reversed, on the way to the lanes. Filled only while `newest_first` is
@@ -25,79 +33,39 @@ pub(crate) struct Lanes {
 // is linked in, and jobs are `Send`.
 unsafe impl Send for Lanes {}
 
-/// A FIFO of jobs linked by `next` and `prev`.
-struct Lane {
-    first: *mut Header,
-    last: *mut Header,
+/// A lane in its place.
+struct Seat {
+    jobs: Lane,
+    /// `None` in a free place.
+    state: Option<Arc<LaneState>>,
+    is_in_turn: bool,
 }
 
-/// Access to the links of a job that is ours by the scheduler's lock.
-///
-/// # Safety
-///
-/// The caller holds the scheduler's lock and the queue side of `job` is alive.
-unsafe fn links<R>(job: *mut Header, f: impl FnOnce(&mut Links) -> R) -> R {
-    // SAFETY: by contract; the lock makes the access exclusive.
-    unsafe { (*job).links.with_mut(|links| f(&mut *links)) }
-}
-
-impl Lane {
-    const fn new() -> Self {
+impl Seat {
+    fn new(state: Arc<LaneState>) -> Self {
         Self {
-            first: ptr::null_mut(),
-            last: ptr::null_mut(),
+            jobs: Lane::new(),
+            state: Some(state),
+            is_in_turn: false,
         }
     }
 
-    /// # Safety
-    ///
-    /// Lock held; `job` is in no list.
-    unsafe fn append(&mut self, job: *mut Header) {
-        let last = self.last;
-        // SAFETY: by contract; `last` is linked here, so it is alive.
-        unsafe {
-            links(job, |job| {
-                job.place = Place::Lane;
-                job.prev = last;
-                job.next = ptr::null_mut();
-            });
-            if last.is_null() {
-                self.first = job;
-            } else {
-                links(last, |last| last.next = job);
-            }
-        }
-        self.last = job;
-    }
-
-    /// # Safety
-    ///
-    /// Lock held; `job` is linked in this lane.
-    unsafe fn unlink(&mut self, job: *mut Header) {
-        // SAFETY: by contract; the neighbours are linked here too.
-        unsafe {
-            let (prev, next) = links(job, |job| {
-                job.place = Place::Out;
-                (job.prev, job.next)
-            });
-            if prev.is_null() {
-                self.first = next;
-            } else {
-                links(prev, |prev| prev.next = next);
-            }
-            if next.is_null() {
-                self.last = prev;
-            } else {
-                links(next, |next| next.prev = prev);
-            }
-        }
+    fn is_runnable(&self) -> bool {
+        let is_blocked = self.state.as_ref().is_some_and(|state| state.is_blocked());
+        !self.jobs.is_empty() && !is_blocked
     }
 }
+
+/// The place of the lane that calls without one share.
+const SHARED: usize = 0;
 
 impl Lanes {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new(shared: Arc<LaneState>) -> Self {
+        shared.set_place(Some(SHARED));
         Self {
-            shared: Lane::new(),
+            lanes: vec![Seat::new(shared)],
+            free: Vec::new(),
+            turns: VecDeque::new(),
             newest_first: ptr::null_mut(),
             oldest_first: ptr::null_mut(),
             released: 0,
@@ -107,27 +75,91 @@ impl Lanes {
     /// The next job in turn, out of its lane. If `claim` finds it cancelled, its
     /// shell is left alone: its burial, done or to come, ends it.
     pub(crate) fn pop(&mut self) -> Option<NonNull<Header>> {
-        let job = NonNull::new(self.shared.first)?;
-        // SAFETY: `&mut self` is the lock; the first job is linked.
-        unsafe { self.shared.unlink(job.as_ptr()) };
-        Some(job)
+        for _ in 0..self.turns.len() {
+            let place = self.turns.pop_front()?;
+            let seat = &mut self.lanes[place];
+            let job = if seat.is_runnable() {
+                // SAFETY: `&mut self` is the lock.
+                unsafe { seat.jobs.pop() }
+            } else {
+                None
+            };
+            self.keep_turn(place);
+            if job.is_some() {
+                return job;
+            }
+        }
+        None
+    }
+
+    /// After its turn a lane with jobs goes to the end of the line, another one away.
+    fn keep_turn(&mut self, place: usize) {
+        let seat = &mut self.lanes[place];
+        if !seat.jobs.is_empty() {
+            return self.turns.push_back(place);
+        }
+        seat.is_in_turn = false;
+        if place != SHARED {
+            if let Some(state) = seat.state.take() {
+                if !planted("lanes: a place kept too long") {
+                    state.set_place(None);
+                }
+            }
+            self.free.push(place);
+        }
     }
 
     /// Pops all, but those that `keep` wants, which stay in their order.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(NonNull<Header>) -> bool) {
-        let mut kept = Lane::new();
-        while let Some(job) = self.pop() {
-            if keep(job) {
-                // SAFETY: `&mut self` is the lock; just popped, and not claimed.
-                unsafe { kept.append(job.as_ptr()) };
+        for _ in 0..self.turns.len() {
+            let Some(place) = self.turns.pop_front() else {
+                return;
+            };
+            let mut kept = Lane::new();
+            let jobs = &mut self.lanes[place].jobs;
+            // SAFETY: `&mut self` is the lock; a popped job is in no list, and one that is
+            // kept was not claimed.
+            while let Some(job) = unsafe { jobs.pop() } {
+                if keep(job) {
+                    unsafe { kept.append(job.as_ptr()) };
+                }
             }
+            *jobs = kept;
+            self.keep_turn(place);
         }
-        self.shared = kept;
     }
 
-    /// Nothing waits in the lanes or on the way to them.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.shared.first.is_null() && self.newest_first.is_null() && self.oldest_first.is_null()
+    /// Whether a worker would find a job, in the lanes or on the way to them.
+    pub(crate) fn has_runnable(&self) -> bool {
+        !self.newest_first.is_null()
+            || !self.oldest_first.is_null()
+            || self
+                .turns
+                .iter()
+                .any(|place| self.lanes[*place].is_runnable())
+    }
+
+    /// Where the lane of `job` is, from now on if need be.
+    fn place_of(&mut self, job: &Header) -> usize {
+        let Some(state) = job.lane() else {
+            return SHARED;
+        };
+        if let Some(place) = state.place() {
+            return place;
+        }
+        let seat = Seat::new(Arc::clone(state));
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.lanes[place] = seat;
+                place
+            }
+            None => {
+                self.lanes.push(seat);
+                self.lanes.len() - 1
+            }
+        };
+        state.set_place(Some(place));
+        place
     }
 
     /// Moves jobs from the inbox to the lanes, in submission order, in at most
@@ -175,7 +207,13 @@ impl Lanes {
             if place == Place::Buried {
                 self.release(job);
             } else {
-                self.shared.append(job);
+                let place = self.place_of(&*job);
+                let seat = &mut self.lanes[place];
+                seat.jobs.append(job);
+                if !seat.is_in_turn {
+                    seat.is_in_turn = true;
+                    self.turns.push_back(place);
+                }
             }
         }
     }
@@ -192,7 +230,8 @@ impl Lanes {
             match links(shell, |links| links.place) {
                 Place::Inbox => links(shell, |links| links.place = Place::Buried),
                 Place::Lane => {
-                    self.shared.unlink(shell);
+                    let place = self.place_of(&*shell);
+                    self.lanes[place].jobs.unlink(shell);
                     self.release(shell);
                 }
                 Place::Out => self.release(shell),

@@ -10,6 +10,8 @@ pub(crate) mod crew;
 pub(crate) mod extension;
 mod inbox;
 pub(crate) mod job;
+mod lane;
+pub(crate) mod lane_state;
 mod lanes;
 mod lending;
 pub(crate) mod queue;

@@ -5,14 +5,16 @@
 
 use super::inbox::{Inbox, Sealed};
 use super::job::{Failure, Header};
+use super::lane_state::LaneState;
 use super::lanes::Lanes;
-use super::running::Running;
+use super::running::{Orphan, Running};
 use super::state::Claim;
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fence, plain, planted,
 };
 use crossbeam_utils::CachePadded;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 /// Steps from inbox to lanes (two a job) that are taken for each cancelled job at most:
 /// for more jobs than the one it added, but few enough not to hold up an event loop.
@@ -34,11 +36,8 @@ pub(crate) struct Queue {
     graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
     shells: plain::AtomicUsize,
-    /// Running jobs whose caller has left. Wraps below 0 for a moment, when one ends before
-    /// its caller has counted it.
-    orphans: AtomicUsize,
-    /// No job starts while there are so many.
-    most_orphans: usize,
+    /// The lane of all calls that name none.
+    shared: Arc<LaneState>,
 }
 
 /// The right to push one job.
@@ -63,15 +62,15 @@ pub(crate) struct Taken {
 
 impl Queue {
     pub(crate) fn new(most_orphans: usize) -> Self {
+        let shared = Arc::new(LaneState::new(most_orphans));
         Self {
             pending: CachePadded::new(AtomicUsize::new(0)),
             inbox: CachePadded::new(Inbox::new()),
-            lanes: CachePadded::new(Mutex::new(Lanes::new())),
+            lanes: CachePadded::new(Mutex::new(Lanes::new(Arc::clone(&shared)))),
             left: CachePadded::new(AtomicBool::new(false)),
             graveyard: AtomicPtr::new(ptr::null_mut()),
             shells: plain::AtomicUsize::new(0),
-            orphans: AtomicUsize::new(0),
-            most_orphans,
+            shared,
         }
     }
 
@@ -175,9 +174,6 @@ impl Queue {
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, usize::MAX);
         let job = loop {
-            if self.has_too_many_orphans() {
-                break None;
-            }
             let Some(job) = lanes.pop() else { break None };
             // SAFETY: linked until a moment ago, so the queue side is alive; a
             // shell stays so until its burial, which needs the lock.
@@ -187,7 +183,7 @@ impl Queue {
                 Claim::Cancelled => {}
             }
         };
-        let more = !lanes.is_empty();
+        let more = lanes.has_runnable();
         self.set_left(more);
         self.forget_shells(&mut lanes);
         drop(lanes);
@@ -199,44 +195,44 @@ impl Queue {
 
     /// Whether a worker would find something. Callers fence first.
     pub(crate) fn has_work(&self) -> bool {
-        self.holds_jobs() && !self.has_too_many_orphans()
-    }
-
-    fn holds_jobs(&self) -> bool {
         !self.inbox.is_empty() || self.left.load(Ordering::Relaxed)
     }
 
-    fn has_too_many_orphans(&self) -> bool {
-        let most = self.most_orphans;
-        // ORDERING: Relaxed: callers fence, or are about to take a job in a race with
-        // whoever becomes an orphan.
-        most != usize::MAX && self.orphans.load(Ordering::Relaxed) as isize >= most as isize
+    /// A running job's caller has left; its lane, if it named one.
+    pub(super) fn orphaned(&self, lane: Option<Arc<LaneState>>) {
+        lane.as_ref().unwrap_or(&self.shared).orphaned();
     }
 
-    /// A running job's caller has left.
-    pub(crate) fn orphaned(&self) {
-        self.orphans.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// An orphan has ended. `true`: others may have waited for that, and a worker has to
-    /// look; the one that ran it may not.
+    /// An orphan has ended. `true`: others waited for that, and a worker has to look; the
+    /// one that ran it may not.
     #[must_use]
-    pub(crate) fn orphan_ended(&self) -> bool {
+    pub(crate) fn orphan_ended(&self, orphan: &Orphan) -> bool {
         if planted("queue: an orphan for ever") {
             return false;
         }
-        let before = self.orphans.fetch_sub(1, Ordering::Relaxed);
-        before as isize >= self.most_orphans as isize && self.most_orphans != usize::MAX
+        let lane = orphan.lane.as_ref().unwrap_or(&self.shared);
+        lane.orphan_ended() && self.look_again()
     }
 
-    /// Fails every job that waits, but those that must run (unless `all`). How many of them
+    /// A lane may not be blocked any more: whether there is something to run.
+    #[must_use]
+    pub(crate) fn look_again(&self) -> bool {
+        let lanes = self.lanes.lock();
+        let left = lanes.has_runnable();
+        self.set_left(left);
+        drop(lanes);
+        self.look_at_graveyard_again();
+        left
+    }
+
+    /// Fails every job that waits, but those that must run (unless `all`). Those of them that
     /// were orphans: their callers left when they had just been claimed.
     pub(crate) fn fail_all(
         &self,
         all: bool,
         mut failure: impl FnMut() -> Failure,
         mut failed: impl FnMut(),
-    ) -> usize {
+    ) -> Vec<Orphan> {
         let mut jobs = Vec::new();
         let mut lanes = self.lanes.lock();
         self.empty_graveyard(&mut lanes);
@@ -253,15 +249,15 @@ impl Queue {
             }
             false
         });
-        self.set_left(!lanes.is_empty());
+        self.set_left(lanes.has_runnable());
         self.forget_shells(&mut lanes);
         drop(lanes);
         self.look_at_graveyard_again();
-        let mut orphans = 0;
+        let mut orphans = Vec::new();
         for job in jobs {
             self.leave();
             failed();
-            orphans += usize::from(job.fail(failure()));
+            orphans.extend(job.fail(failure()));
         }
         orphans
     }
@@ -275,7 +271,7 @@ impl Queue {
             self.set_left(true);
         }
         lanes.seal(&self.inbox);
-        self.set_left(!lanes.is_empty());
+        self.set_left(lanes.has_runnable());
         self.forget_shells(&mut lanes);
         drop(lanes);
         self.look_at_graveyard_again();
@@ -349,7 +345,7 @@ impl Queue {
             // Also for those that found the lock taken.
             let shells = self.empty_graveyard(&mut lanes);
             lanes.drain(&self.inbox, steps * shells);
-            left = !lanes.is_empty();
+            left = lanes.has_runnable();
             self.set_left(left);
             self.forget_shells(&mut lanes);
         }

@@ -1,17 +1,26 @@
 //! The worker's side of a job, from claim to release.
 
 use super::job::{self, Ended, Failure, Header};
+use super::lane_state::LaneState;
 use super::state::Complete;
 use super::unwind::contain;
 use super::view::Job;
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// A claimed job: its payload is ours.
 #[must_use]
 pub(crate) struct Running {
     job: NonNull<Header>,
     unwanted: bool,
+}
+
+/// A job has ended that nobody waited for any more: to be counted by
+/// [`Queue::orphan_ended`](super::queue::Queue::orphan_ended).
+#[must_use]
+pub(crate) struct Orphan {
+    pub(super) lane: Option<Arc<LaneState>>,
 }
 
 /// A job whose closure has ended and whose output nobody has seen yet.
@@ -58,9 +67,8 @@ impl Running {
         (Finished { job }, ended)
     }
 
-    /// Drops the closure and completes the job with `failure`. `true` if the job was an
-    /// orphan by then.
-    pub(crate) fn fail(self, failure: Failure) -> bool {
+    /// Drops the closure and completes the job with `failure`.
+    pub(crate) fn fail(self, failure: Failure) -> Option<Orphan> {
         let job = self.into_job();
         // SAFETY: claimed, and failed once.
         unsafe { job::fail(job, failure) };
@@ -82,13 +90,12 @@ impl Drop for Running {
 
 impl Finished {
     /// Publishes the output and wakes the caller, or cleans up if there is none.
-    /// `true` if the job was an orphan.
-    pub(crate) fn complete(self) -> bool {
+    pub(crate) fn complete(self) -> Option<Orphan> {
         let Self { job } = self;
         // SAFETY: alive until this side leaves, which each arm does last.
         let header = unsafe { job.as_ref() };
         match header.state.complete() {
-            Complete::Done => false,
+            Complete::Done => None,
             Complete::Wake => {
                 // SAFETY: COMPLETING gives us the full waker slot; after
                 // `release_queue` the job is touched only if we are the later side.
@@ -99,9 +106,12 @@ impl Finished {
                 }
                 // Last, so that nothing of ours waits for the waker's code.
                 contain(|| waker.wake());
-                false
+                None
             }
             Complete::Abandoned { waker, orphan } => {
+                let orphan = orphan.then(|| Orphan {
+                    lane: header.lane().cloned(),
+                });
                 // SAFETY: the caller has left, so all of the job is ours.
                 unsafe {
                     if waker {

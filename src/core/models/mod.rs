@@ -285,10 +285,8 @@ impl Host for Seat {
         };
         taken(next.more);
         let (finished, _) = next.job.run(std::ptr::null(), |_| ());
-        if finished.complete() && self.0.queue.orphan_ended() {
-            // As in `Turns::is_empty`.
-            fence(Ordering::SeqCst);
-            if self.0.queue.has_work() {
+        if let Some(orphan) = finished.complete() {
+            if self.0.queue.orphan_ended(&orphan) {
                 self.0.crew.demand(self);
             }
         }

@@ -36,6 +36,10 @@ const PLANTED: &[(&str, &str)] = &[
         "crew::the_orphan_limit_against_completion",
     ),
     (
+        "lanes: a place kept too long",
+        "queue::a_vanishing_lane_against_push",
+    ),
+    (
         "lanes: buried before it was let go",
         "job::a_kept_job_against_drop",
     ),

@@ -1,0 +1,91 @@
+//! A lane: jobs that wait in the order of their submission.
+//!
+//! An intrusive doubly linked list, so that a cancelled job's shell leaves it in O(1).
+
+use super::job::{Header, Links, Place};
+use std::ptr::{self, NonNull};
+
+/// A FIFO of jobs linked by `next` and `prev`.
+pub(super) struct Lane {
+    first: *mut Header,
+    last: *mut Header,
+}
+
+/// Access to the links of a job that is ours by the scheduler's lock.
+///
+/// # Safety
+///
+/// The caller holds the scheduler's lock and the queue side of `job` is alive.
+pub(super) unsafe fn links<R>(job: *mut Header, f: impl FnOnce(&mut Links) -> R) -> R {
+    // SAFETY: by contract; the lock makes the access exclusive.
+    unsafe { (*job).links.with_mut(|links| f(&mut *links)) }
+}
+
+impl Lane {
+    pub(super) const fn new() -> Self {
+        Self {
+            first: ptr::null_mut(),
+            last: ptr::null_mut(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_null()
+    }
+
+    /// The first job, out of the list.
+    ///
+    /// # Safety
+    ///
+    /// Lock held.
+    pub(super) unsafe fn pop(&mut self) -> Option<NonNull<Header>> {
+        let job = NonNull::new(self.first)?;
+        // SAFETY: by contract; the first job is linked.
+        unsafe { self.unlink(job.as_ptr()) };
+        Some(job)
+    }
+
+    /// # Safety
+    ///
+    /// Lock held; `job` is in no list.
+    pub(super) unsafe fn append(&mut self, job: *mut Header) {
+        let last = self.last;
+        // SAFETY: by contract; `last` is linked here, so it is alive.
+        unsafe {
+            links(job, |job| {
+                job.place = Place::Lane;
+                job.prev = last;
+                job.next = ptr::null_mut();
+            });
+            if last.is_null() {
+                self.first = job;
+            } else {
+                links(last, |last| last.next = job);
+            }
+        }
+        self.last = job;
+    }
+
+    /// # Safety
+    ///
+    /// Lock held; `job` is linked in this lane.
+    pub(super) unsafe fn unlink(&mut self, job: *mut Header) {
+        // SAFETY: by contract; the neighbours are linked here too.
+        unsafe {
+            let (prev, next) = links(job, |job| {
+                job.place = Place::Out;
+                (job.prev, job.next)
+            });
+            if prev.is_null() {
+                self.first = next;
+            } else {
+                links(prev, |prev| prev.next = next);
+            }
+            if next.is_null() {
+                self.last = prev;
+            } else {
+                links(next, |next| next.prev = prev);
+            }
+        }
+    }
+}
