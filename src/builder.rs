@@ -3,7 +3,7 @@
 
 use crate::backend::threads::{Hook, OwnThreads, Settings, Spawner, ThreadTask, spawn_std};
 use crate::backend::{Backend, OwnRayon, RayonSettings, Turns};
-use crate::core::crew::Size;
+use crate::core::host::Size;
 use crate::defaults;
 use crate::environment;
 use crate::offload::{Offload, Policy};

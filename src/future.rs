@@ -1,10 +1,9 @@
 //! [`Offloaded`], the future of a call, and its options.
 
 use crate::builder::ConfigError;
-use crate::cancel::Stopped;
 use crate::clock;
+use crate::closure::{Body, Closure, Plain};
 use crate::core::extension::Extension;
-use crate::core::job::Work;
 use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::current;
@@ -79,55 +78,6 @@ enum Call<R, F> {
 
 // Nothing in here is ever pinned: the closure is moved into its job.
 impl<F, R, Form> Unpin for Offloaded<F, R, Form> {}
-
-/// A closure without arguments: [`offload_io`](crate::offload_io).
-#[derive(Debug)]
-pub enum Plain {}
-
-/// A closure that sees its [`Job`]: [`offload_io_with`](crate::offload_io_with).
-#[derive(Debug)]
-pub enum WithJob {}
-
-mod sealed {
-    use super::{Job, Stopped};
-
-    /// The forms of closure that can be offloaded.
-    pub trait Closure<R, Form>: Send + 'static {
-        fn call(self, job: &Job) -> Result<R, Stopped>;
-    }
-}
-pub(crate) use sealed::Closure;
-
-impl<F: FnOnce() -> R + Send + 'static, R> Closure<R, Plain> for F {
-    fn call(self, _: &Job) -> Result<R, Stopped> {
-        Ok(self())
-    }
-}
-
-impl<F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static, R> Closure<R, WithJob> for F {
-    fn call(self, job: &Job) -> Result<R, Stopped> {
-        self(job)
-    }
-}
-
-/// A closure as the core's work.
-struct Body<F, R, Form> {
-    closure: F,
-    types: PhantomData<fn() -> (R, Form)>,
-}
-
-impl<F, R, Form> Work for Body<F, R, Form>
-where
-    F: Closure<R, Form>,
-    R: Send + 'static,
-    Form: 'static,
-{
-    type Output = R;
-
-    fn run(self, job: &Job) -> Result<R, Stopped> {
-        self.closure.call(job)
-    }
-}
 
 impl<F, R, Form> Offloaded<F, R, Form>
 where

@@ -16,6 +16,8 @@ pub mod backend;
 #[cfg(not(offramp_loom))]
 mod builder;
 #[cfg(not(offramp_loom))]
+mod closure;
+#[cfg(not(offramp_loom))]
 mod current;
 #[cfg(not(offramp_loom))]
 pub mod defaults;
@@ -59,9 +61,10 @@ pub use crate::core::view::Job;
 pub use crate::{
     activity::RunningJob,
     builder::{Builder, ConfigError},
+    closure::{Plain, WithJob},
     current::{checkpoint, remaining},
     error::{OffloadError, Panicked, Refused},
-    future::{Offloaded, Plain, WithJob},
+    future::Offloaded,
     handle::Handle,
     lane::Lane,
     offload::{AlreadyInstalled, Offload, Policy, Scoped, install},

@@ -2,7 +2,8 @@
 
 use super::{Backend, Threads, Turns};
 use crate::clock;
-use crate::core::crew::{Crew, Host, Size};
+use crate::core::crew::Crew;
+use crate::core::host::{Host, Size};
 use crate::core::job::Failure;
 use crate::core::unwind::contain;
 use crate::saturation::Saturation;

@@ -121,6 +121,7 @@ impl Lanes {
             // kept was not claimed.
             while let Some(job) = unsafe { jobs.pop() } {
                 if keep(job) {
+                    // SAFETY: see above.
                     unsafe { kept.append(job.as_ptr()) };
                 }
             }

@@ -2,7 +2,8 @@
 //! workers that wait inside of their jobs lend their turns. See README, "Lending and
 //! resizing".
 
-use super::crew::{Crew, Host};
+use super::crew::Crew;
+use super::host::Host;
 use crate::sync::{Hint, Ordering, fence, planted};
 
 impl Crew {

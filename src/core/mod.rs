@@ -8,6 +8,7 @@ pub(crate) mod alarms;
 pub(crate) mod caller;
 pub(crate) mod crew;
 pub(crate) mod extension;
+pub(crate) mod host;
 mod inbox;
 pub(crate) mod job;
 mod lane;

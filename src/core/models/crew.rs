@@ -1,7 +1,7 @@
 //! Wake or spawn: the decision that hangs pools.
 
 use super::{Seat, await_it, check};
-use crate::core::crew::Host as _;
+use crate::core::host::Host as _;
 use crate::core::job::Failure;
 use loom::sync::{Arc, Notify};
 use loom::thread;

@@ -13,8 +13,9 @@ mod queue;
 mod residents;
 
 use super::caller::{Caller, Left};
-use super::crew::{Crew, Host, Size};
+use super::crew::Crew;
 use super::extension::Extension;
+use super::host::{Host, Size};
 use super::job::{Ended, Failure, Work, allocate, dismantle};
 use super::queue::Queue;
 use super::view::Job;

@@ -1,0 +1,55 @@
+//! The forms of closure that can be offloaded.
+
+use crate::cancel::Stopped;
+use crate::core::job::Work;
+use crate::core::view::Job;
+use std::marker::PhantomData;
+
+/// A closure without arguments: [`offload_io`](crate::offload_io).
+#[derive(Debug)]
+pub enum Plain {}
+
+/// A closure that sees its [`Job`]: [`offload_io_with`](crate::offload_io_with).
+#[derive(Debug)]
+pub enum WithJob {}
+
+mod sealed {
+    use super::{Job, Stopped};
+
+    /// The forms of closure that can be offloaded.
+    pub trait Closure<R, Form>: Send + 'static {
+        fn call(self, job: &Job) -> Result<R, Stopped>;
+    }
+}
+pub(crate) use sealed::Closure;
+
+impl<F: FnOnce() -> R + Send + 'static, R> Closure<R, Plain> for F {
+    fn call(self, _: &Job) -> Result<R, Stopped> {
+        Ok(self())
+    }
+}
+
+impl<F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static, R> Closure<R, WithJob> for F {
+    fn call(self, job: &Job) -> Result<R, Stopped> {
+        self(job)
+    }
+}
+
+/// A closure as the core's work.
+pub(crate) struct Body<F, R, Form> {
+    pub(crate) closure: F,
+    pub(crate) types: PhantomData<fn() -> (R, Form)>,
+}
+
+impl<F, R, Form> Work for Body<F, R, Form>
+where
+    F: Closure<R, Form>,
+    R: Send + 'static,
+    Form: 'static,
+{
+    type Output = R;
+
+    fn run(self, job: &Job) -> Result<R, Stopped> {
+        self.closure.call(job)
+    }
+}

@@ -1,0 +1,53 @@
+//! What the crew needs from outside, and how large it is.
+
+#[cfg(doc)]
+use super::crew::Crew;
+use std::time::Duration;
+
+/// What the crew needs from outside: the queue, threads and time.
+pub(crate) trait Host {
+    /// Whether a worker would find a job. Called after a fence.
+    fn has_work(&self) -> bool;
+
+    /// How many jobs wait, roughly.
+    fn waiting(&self) -> usize;
+
+    fn is_closed(&self) -> bool;
+
+    /// Takes the next job; if there is one, calls `taken(more)` (`more`: others are
+    /// left behind), then runs it. `false` if there was none.
+    fn run_next(&self, taken: impl FnOnce(bool)) -> bool;
+
+    /// Starts a thread that calls [`Crew::work`] with `slot`, or calls
+    /// [`Crew::refused`], now or later.
+    fn spawn(&self, slot: usize);
+
+    /// Completes every waiting job with `NoThreads`.
+    fn fail_all(&self);
+
+    /// More jobs than workers, and no worker can be added.
+    fn saturated(&self);
+
+    /// The time in nanoseconds, for the back-off after a refused spawn.
+    fn now(&self) -> u64;
+
+    /// Calls [`Crew::demand`] at this time, if jobs wait then.
+    fn demand_at(&self, time: u64);
+
+    /// An idle worker is to be back after this time for another look: see
+    /// `Alarms::stand_in`.
+    fn back_in(&self) -> Option<Duration>;
+}
+
+/// How many workers, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) min: usize,
+    /// To begin with: see [`Crew::resize`].
+    pub(crate) max: usize,
+    /// What `max` can be raised to.
+    pub(crate) most: usize,
+    /// More than `max` while so many of the others lend their turns.
+    pub(crate) extra: usize,
+    pub(crate) keep_alive: Duration,
+}
