@@ -147,9 +147,11 @@ fn what_a_backend_of_one_s_own_excludes_is_named() {
 }
 
 /// Variable, a bad value, and what the message says that it may be.
-const BAD: [(&str, &str, &str); 15] = [
+const BAD: [(&str, &str, &str); 17] = [
     ("OFFRAMP_IO_MIN_THREADS", "257", "from 0 to 256"),
     ("OFFRAMP_IO_EXTRA_THREADS", "1025", "from 0 to 1024"),
+    ("OFFRAMP_MAX_ORPHANS", "0", "from 1 to"),
+    ("OFFRAMP_WARN_AFTER_MS", "0", "from 1 to 86400000"),
     (
         "OFFRAMP_IO_MIN_THREADS",
         "-1",

@@ -12,6 +12,14 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     (
         "state: claim without compare",
+        "job::deadline_against_claim_and_completion",
+    ),
+    (
+        "alarms: over unseen",
+        "alarms::expiry_with_every_worker_stuck",
+    ),
+    (
+        "state: claim without compare",
         "job::taken_back_against_the_workers_pop",
     ),
     (
