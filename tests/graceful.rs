@@ -8,7 +8,7 @@ use common::{PATIENCE, watchdog};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
 /// Built by a plain `cargo test`, beside this test's folder; else we build it.
@@ -38,14 +38,21 @@ fn requests_under_way_at_a_sigterm_are_answered() {
     let address = line.trim().rsplit(' ').next().unwrap().to_owned();
 
     let (answered, answers) = mpsc::channel();
-    // The reports differ in size, so that they are done at different times.
+    // Connected, and accepted, before any of them asks for what takes its time. The reports
+    // differ in size, so that they are done at different times.
+    let all_connected = Arc::new(Barrier::new(8));
     for number in 0..8 {
         let (answered, address) = (answered.clone(), address.clone());
+        let all_connected = Arc::clone(&all_connected);
         thread::spawn(move || {
-            let rows = 20_000 + number;
-            let answer = ureq::get(format!("{address}/report/{rows}")).call();
-            let text = answer.map(|mut answer| answer.body_mut().read_to_string().unwrap());
-            answered.send(text).unwrap();
+            let client = ureq::Agent::new_with_defaults();
+            let get = |rows: usize| {
+                let answer = client.get(format!("{address}/report/{rows}")).call();
+                answer.map(|mut answer| answer.body_mut().read_to_string().unwrap())
+            };
+            get(1).unwrap();
+            all_connected.wait();
+            answered.send(get(20_000 + number)).unwrap();
         });
     }
     // With the first answer the others are under way: they were sent together, and each
@@ -68,5 +75,5 @@ fn requests_under_way_at_a_sigterm_are_answered() {
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
     assert!(service.wait().unwrap().success(), "{text}");
-    assert!(text.contains("0 discarded; 8 reports stored"), "{text}");
+    assert!(text.contains("0 discarded; 9 reports stored"), "{text}");
 }
