@@ -99,7 +99,8 @@ impl Job {
     /// ([`io_extra_threads`](crate::Builder::io_extra_threads)), so that jobs that wait for
     /// jobs do not hang it. Where that bound is reached, and in a CPU job that is the last
     /// one not waiting, the calls that `future` makes to the same pool run right here, one
-    /// after the other, while it is pending.
+    /// after the other, while it is pending; one of them that waits for another part of
+    /// `future` then waits for ever.
     ///
     /// Dropping the job's own future does not end the wait; `future` may look at
     /// [`is_cancelled`](Self::is_cancelled).
