@@ -155,3 +155,34 @@ fn a_cpu_call_makes_one_allocation_and_rayon_a_block_for_63_sleeps() {
         },
     );
 }
+
+#[test]
+fn options_cost_the_allocations_that_their_documentation_says() {
+    alone(
+        "options_cost_the_allocations_that_their_documentation_says",
+        || {
+            let offload = warm_pool();
+            let lane = offload.lane("a lane");
+            let (wakes, waker) = Wakes::new();
+            let mut cx = Context::from_waker(&waker);
+            let mut of_each = |options: &dyn Fn(Call) -> Call| {
+                let all = allocations_of(|| {
+                    for _ in 0..CALLS {
+                        let call: Call = offload_io(nothing as fn()).on(&offload);
+                        awaited(options(call), &wakes, &mut cx).unwrap();
+                    }
+                });
+                // The timer's own heap grows now and then.
+                (all - all % CALLS) / CALLS
+            };
+            assert_eq!(of_each(&|call| call), 1);
+            assert_eq!(of_each(&|call| call.label("a label")), 2);
+            assert_eq!(of_each(&|call| call.lane(&lane)), 2);
+            assert_eq!(of_each(&|call| call.timeout(common::PATIENCE)), 3);
+        },
+    );
+}
+
+type Call = offramp::Offloaded<fn(), ()>;
+
+fn nothing() {}

@@ -89,7 +89,6 @@ fn a_name_is_a_lane_as_long_as_there_is_a_handle() {
     let waits = call();
     thread::sleep(Duration::from_millis(10));
     assert_eq!(offload.stats().io.queued, 1);
-    // A larger one lets it go at once, though nothing else happens.
     gate.open();
     waits.wait().unwrap();
     for number in 0..1_000 {

@@ -153,7 +153,7 @@ fn a_receiver_joined_with_its_sender_inside_a_job_never_hangs() {
                 let (send, receive) = mpsc::channel();
                 let receives = offload_io(move || receive.recv().unwrap()).on(&inner);
                 let sends = async {
-                    futures_yield().await;
+                    smol::future::yield_now().await;
                     send.send(7).unwrap();
                 };
                 Ok(job.block_on(join(receives, sends)).0)
@@ -173,19 +173,6 @@ fn a_receiver_joined_with_its_sender_inside_a_job_never_hangs() {
             assert_eq!(outcome.unwrap(), 7, "{threads} threads");
         }
     }
-}
-
-/// Pending once.
-async fn futures_yield() {
-    let mut is_second = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut is_second, true) {
-            return std::task::Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
 }
 
 #[test]

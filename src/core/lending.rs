@@ -51,7 +51,9 @@ impl Crew {
         if host.has_work() {
             self.demand(host);
         }
-        while self.is_surplus() {
+        // Those that work see it when they are through.
+        let surplus = self.alive.hint().saturating_sub(self.limit());
+        for _ in 0..surplus {
             let Some(slot) = self.idle.take_lowest() else {
                 break;
             };

@@ -225,21 +225,16 @@ impl State {
             RUNNING => Some(s | CANCEL),
             _ => None,
         });
-        match before & PHASE {
-            QUEUED => Cancel::Won {
-                waker: before & WAKER != 0,
-            },
-            RUNNING => Cancel::Running,
-            _ => Cancel::Finished,
-        }
+        Self::cancelled(before)
     }
 
     /// Caller side, staying: QUEUED to CANCELLED, and nothing to a running job.
     pub(crate) fn cancel_queued(&self) -> Cancel {
-        let before = self.update(|s| match s & PHASE {
-            QUEUED => Some(s & !WAKER | CANCELLED),
-            _ => None,
-        });
+        let before = self.update(|s| (s & PHASE == QUEUED).then_some(s & !WAKER | CANCELLED));
+        Self::cancelled(before)
+    }
+
+    fn cancelled(before: u16) -> Cancel {
         match before & PHASE {
             QUEUED => Cancel::Won {
                 waker: before & WAKER != 0,

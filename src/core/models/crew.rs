@@ -9,12 +9,18 @@ use std::sync::atomic::Ordering;
 
 /// One job waits for the other: whoever runs them one after the other hangs.
 fn rendezvous(seat: &Seat) {
+    rendezvous_around(seat, || ());
+}
+
+/// The same, with something that happens when both have been submitted.
+fn rendezvous_around(seat: &Seat, between: impl FnOnce()) {
     let met = Arc::new(Notify::new());
     let waits = seat.submit({
         let met = Arc::clone(&met);
         move || met.wait()
     });
     let comes = seat.submit(move || met.notify());
+    between();
     await_it(waits.unwrap()).unwrap();
     await_it(comes.unwrap()).unwrap();
 }
@@ -57,15 +63,9 @@ fn jobs_in_a_workers_hands_against_park() {
         let seat = Seat::new(1, 1, 0);
         loom::stop_exploring();
         seat.run(loom::explore);
-        let met = Arc::new(Notify::new());
-        let waits = seat.submit({
-            let met = Arc::clone(&met);
-            move || met.wait()
+        rendezvous_around(&seat, || {
+            seat.run_next(|more| seat.0.crew.taken_by(false, more, &seat));
         });
-        let comes = seat.submit(move || met.notify());
-        seat.run_next(|more| seat.0.crew.taken_by(false, more, &seat));
-        await_it(waits.unwrap()).unwrap();
-        await_it(comes.unwrap()).unwrap();
         seat.finish();
     });
 }
@@ -255,15 +255,7 @@ fn a_refused_spawn_is_retried_by_time() {
         let seat = Seat::new(1, 2, 0);
         seat.warm_up();
         seat.0.refusals.store(1, Ordering::Relaxed);
-        let met = Arc::new(Notify::new());
-        let waits = seat.submit({
-            let met = Arc::clone(&met);
-            move || met.wait()
-        });
-        let comes = seat.submit(move || met.notify());
-        seat.ring();
-        await_it(waits.unwrap()).unwrap();
-        await_it(comes.unwrap()).unwrap();
+        rendezvous_around(&seat, || seat.ring());
         seat.finish();
     });
 }
