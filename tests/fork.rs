@@ -118,8 +118,14 @@ fn forks_amidst_load_never_hang_the_child() {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !is_over.load(SeqCst) {
-                        let spawn = || offload_io(|| ()).on(&offload).try_spawn();
-                        let some: Vec<_> = (0..20).filter_map(|_| spawn().ok()).collect();
+                        // Lanes that come and go, and sizes that change, beside the rest.
+                        let spawn = |number: usize| {
+                            let lane = offload.lane(&number.to_string());
+                            let call = offload_io(|| ()).on(&offload).lane(&lane);
+                            call.try_spawn().ok()
+                        };
+                        let some: Vec<_> = (0..20).filter_map(spawn).collect();
+                        offload.resize_io(1 + some.len() % 4).unwrap();
                         let late = offload_io(|| ()).on(&offload);
                         let _ = late.timeout(Duration::from_micros(100)).wait();
                         drop(some);
