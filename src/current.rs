@@ -19,6 +19,8 @@ struct Level {
     job: *const Job,
     /// The pool whose turn this is; null outside of all pools.
     turns: *const Turns,
+    /// The lane of the job that runs; null for the one that is shared.
+    lane: *const LaneState,
     /// A job runs, so that there is a turn to lend.
     has_turn: bool,
     /// It has been lent, here or on a level below that is about the same turn.
@@ -29,9 +31,33 @@ struct Level {
     inline: *const Inline,
 }
 
+impl Level {
+    /// Lends the turn, if it can be.
+    fn lend(&mut self) {
+        // SAFETY: whoever entered the level keeps its `Turns`, and its job the lane, until
+        // it is left.
+        let (turns, lane) = unsafe { (&*self.turns, self.lane.as_ref()) };
+        self.is_lent = turns.lend();
+        self.lent_here = self.is_lent;
+        if self.is_lent && lane.is_some_and(LaneState::lend) {
+            turns.look_again();
+        }
+    }
+
+    fn take_back(&self) {
+        // SAFETY: as in `lend`.
+        let (turns, lane) = unsafe { (&*self.turns, self.lane.as_ref()) };
+        turns.take_back();
+        if let Some(lane) = lane {
+            lane.take_back();
+        }
+    }
+}
+
 const OUTSIDE: Level = Level {
     job: ptr::null(),
     turns: ptr::null(),
+    lane: ptr::null(),
     has_turn: false,
     is_lent: false,
     lent_here: false,
@@ -61,8 +87,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let level = current();
         if level.lent_here {
-            // SAFETY: whoever entered the level keeps its `Turns` until it is left.
-            unsafe { &*level.turns }.take_back();
+            level.take_back();
         }
         set(self.before);
     }
@@ -75,11 +100,13 @@ fn enter(level: Level) -> Entered {
 }
 
 /// `job` runs on this thread, in a turn of `turns`, until the guard is dropped. Both
-/// outlive it.
-pub(crate) fn enter_job(job: Option<&Job>, turns: &Turns) -> Entered {
+/// outlive it. `is_seen`: by code that does not have the `Job`.
+pub(crate) fn enter_job(job: &Job, is_seen: bool, turns: &Turns) -> Entered {
+    let lane = job.header().lane();
     enter(Level {
-        job: job.map_or(ptr::null(), ptr::from_ref),
+        job: if is_seen { job } else { ptr::null() },
         turns,
+        lane: lane.map_or(ptr::null(), Arc::as_ptr),
         has_turn: true,
         ..OUTSIDE
     })
@@ -98,9 +125,7 @@ pub(crate) fn enter_wait(inline: Option<&Inline>) -> Entered {
         ..current()
     };
     if level.has_turn && !level.is_lent {
-        // SAFETY: as in `drop`.
-        level.is_lent = unsafe { &*level.turns }.lend();
-        level.lent_here = level.is_lent;
+        level.lend();
         if let (false, Some(inline)) = (level.is_lent, inline) {
             level.inline = inline;
         }
@@ -133,7 +158,7 @@ pub(crate) fn has_turn_of(turns: &Turns) -> bool {
 /// right here.
 pub(crate) fn is_in(turns: &Turns) -> bool {
     let level = current();
-    // SAFETY: as in `drop`.
+    // SAFETY: as in `lend`.
     unsafe { level.turns.as_ref() }.is_some_and(|current| current.is_same(turns))
 }
 
@@ -145,18 +170,40 @@ pub(crate) fn inline(turns: &Turns) -> Option<&Inline> {
     is_in(turns).then_some(inline)
 }
 
+/// Whether a job of `lane` may run on the stack of the one that waits for it: not if the
+/// lane counts what it runs, unless the waiting one is of the lane, and counted.
+pub(crate) fn may_run_inside(lane: Option<&Arc<LaneState>>) -> bool {
+    lane.is_none_or(|lane| {
+        let is_own = ptr::eq(current().lane, Arc::as_ptr(lane));
+        !lane.is_capped() || is_own && !lane.is_exclusive()
+    })
+}
+
+/// This thread, as a number that no other one has meanwhile; 0 in its last moments.
+pub(crate) fn thread() -> usize {
+    CURRENT
+        .try_with(|current| ptr::from_ref(current).addr())
+        .unwrap_or(0)
+}
+
+/// Whether a job of the exclusive `lane` runs on this thread's stack: who waits for another
+/// one there waits for itself.
+pub(crate) fn holds(lane: &Arc<LaneState>) -> bool {
+    let holder = lane.holder();
+    holder != 0 && holder == thread()
+}
+
 /// A call to the pool of `turns` is pending, and this thread is going to wait for it in a
 /// way that we do not see. `false`: it is of the same pool, whose other threads all wait,
 /// too: it would wait for ever.
-pub(crate) fn may_wait_for(turns: &Turns) -> bool {
+pub(crate) fn may_wait_for(turns: &Turns, lane: Option<&Arc<LaneState>>) -> bool {
     let mut level = current();
-    if !level.has_turn || level.is_lent || !level.inline.is_null() {
+    let is_kept = !level.inline.is_null() && may_run_inside(lane);
+    if !level.has_turn || level.is_lent || is_kept {
         return true;
     }
     // Until the job ends: nobody tells us when the waiting does.
-    // SAFETY: as in `drop`.
-    level.is_lent = unsafe { &*level.turns }.lend();
-    level.lent_here = level.is_lent;
+    level.lend();
     set(level);
     level.is_lent || !is_in(turns)
 }
@@ -193,7 +240,9 @@ pub(crate) fn inherited_lane(turns: &Turns) -> Option<Arc<LaneState>> {
     if !has_turn_of(turns) {
         return None;
     }
-    with_job(|job| job.header().lane().cloned()).flatten()
+    let lane = with_job(|job| job.header().lane().cloned()).flatten();
+    // What waits for one call at a time is no line for others.
+    lane.filter(|lane| !lane.is_exclusive())
 }
 
 fn with_job<R>(f: impl FnOnce(&Job) -> R) -> Option<R> {

@@ -97,7 +97,7 @@ impl<R> Submitted<R> {
         if let Some(now) = self.overdue() {
             let expired = Failure::Expired(self.caller.as_ref()?.progress(now));
             Some(self.give_up(Counters::expired, expired))
-        } else if !current::may_wait_for(self.turns()) {
+        } else if !self.may_be_waited_for() {
             Some(self.give_up(Counters::cancelled, Failure::WouldDeadlock))
         } else {
             None
@@ -108,6 +108,12 @@ impl<R> Submitted<R> {
     fn give_up(&mut self, count: fn(&Counters), reason: Failure) -> Result<R, OffloadError> {
         self.unset_alarm();
         outcome(self.leave(count).unwrap_or(Err(reason)))
+    }
+
+    /// Whether this thread, if it works for a pool, may wait for it.
+    fn may_be_waited_for(&self) -> bool {
+        let lane = self.caller.as_ref().and_then(Caller::lane);
+        !lane.is_some_and(current::holds) && current::may_wait_for(self.turns(), lane)
     }
 
     /// Leaves, with the output if there is one by now.
@@ -152,7 +158,9 @@ impl<R> Submitted<R> {
             }
         }
         let _waits = (!self.is_finished()).then(|| current::enter_wait(None));
-        if current::is_last_of(self.turns()) && !self.is_finished() {
+        let lane = self.caller.as_ref().and_then(Caller::lane);
+        let is_own = lane.is_some_and(current::holds);
+        if (is_own || current::is_last_of(self.turns())) && !self.is_finished() {
             return self.give_up(Counters::cancelled, Failure::WouldDeadlock);
         }
         block_on(poll_fn(|cx| match self.poll(cx.waker()) {

@@ -28,7 +28,16 @@ pub(crate) struct Shared {
 
 impl Lane {
     pub(crate) fn new(name: &str, owner: WeakOffload, most_orphans: usize) -> Self {
-        let state = || Arc::new(LaneState::new(most_orphans));
+        Self::of(name, owner, || LaneState::new(most_orphans))
+    }
+
+    /// A lane that runs one job at a time.
+    pub(crate) fn exclusive(owner: WeakOffload) -> Self {
+        Self::of("", owner, LaneState::exclusive)
+    }
+
+    fn of(name: &str, owner: WeakOffload, state: impl Fn() -> LaneState) -> Self {
+        let state = || Arc::new(state());
         Self {
             shared: Arc::new(Shared {
                 name: name.to_owned(),
@@ -38,6 +47,10 @@ impl Lane {
                 dedicated: state(),
             }),
         }
+    }
+
+    pub(crate) fn io(&self) -> &Arc<LaneState> {
+        &self.shared.io
     }
 
     pub(crate) fn downgrade(&self) -> std::sync::Weak<Shared> {
@@ -56,6 +69,24 @@ impl Lane {
     pub fn max_orphans(self, jobs: usize) -> Self {
         for state in [&self.shared.io, &self.shared.cpu, &self.shared.dedicated] {
             state.set_most_orphans(jobs.max(1));
+        }
+        // A larger limit may let jobs go that wait by now.
+        if let Some(offload) = self.shared.owner.upgrade() {
+            offload.look_again();
+        }
+        self
+    }
+
+    /// No job of the lane starts while so many of them run; at least 1. For what allows only
+    /// so many at once: connections of a host, licences, memory. Those that wait take no
+    /// thread. The limit is the lane's, for all handles of it, and holds in each pool.
+    ///
+    /// A job that waits in [`wait`](crate::Offloaded::wait) or [`Job::block_on`](crate::Job::block_on) does not
+    /// count meanwhile, so that jobs that wait for jobs of their lane cannot hang it: when
+    /// it goes on, one more than the limit may run.
+    pub fn max_running(self, jobs: usize) -> Self {
+        for state in [&self.shared.io, &self.shared.cpu, &self.shared.dedicated] {
+            state.set_max_running(jobs.max(1));
         }
         // A larger limit may let jobs go that wait by now.
         if let Some(offload) = self.shared.owner.upgrade() {

@@ -271,9 +271,7 @@ impl Offload {
     /// Jobs may run that could not so far.
     pub(crate) fn look_again(&self) {
         for turns in self.shared.all() {
-            if turns.pool().queue.look_again() {
-                turns.pool().backend.demand(turns);
-            }
+            turns.look_again();
         }
     }
 

@@ -9,7 +9,7 @@ use crate::core::extension::Expired;
 use crate::core::extension::Extension;
 use crate::core::job::{self, Ended, Failure, Header, Work};
 use crate::core::queue::Queue;
-use crate::core::running::{Orphan, Running};
+use crate::core::running::{Freed, Running};
 use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::current::{self, Entered};
@@ -152,8 +152,8 @@ impl Turns {
                     fork::end_child();
                 }
                 self.end(ended, start);
-                if let Some(orphan) = finished.complete() {
-                    self.orphan_ended(&orphan);
+                if let Some(freed) = finished.complete() {
+                    self.freed(&freed);
                 }
                 if self.is_closed() {
                     self.pool().notify();
@@ -165,32 +165,37 @@ impl Turns {
 
     /// Drops the closure of a claimed job, which has been counted.
     pub(crate) fn fail(&self, job: Running, failure: Failure) {
-        if let Some(orphan) = job.fail(failure) {
-            self.orphan_ended(&orphan);
+        if let Some(freed) = job.fail(failure) {
+            self.freed(&freed);
         }
     }
 
     /// Fails every job that waits, but those that must run.
     pub(crate) fn fail_waiting(&self, failure: fn() -> Failure, count: fn(&Counters)) {
         let pool = self.pool();
-        let orphans = pool
+        let freed = pool
             .queue
             .fail_all(false, failure, || count(&pool.counters));
-        for orphan in orphans {
-            self.orphan_ended(&orphan);
+        for freed in freed {
+            self.freed(&freed);
         }
     }
 
-    fn orphan_ended(&self, orphan: &Orphan) {
+    fn freed(&self, freed: &Freed) {
         let pool = self.pool();
-        pool.counters.orphan_ended();
-        if pool.queue.orphan_ended(orphan) {
+        if freed.is_orphan {
+            pool.counters.orphan_ended();
+        }
+        if pool.queue.freed(freed) {
             pool.backend.demand(self);
         }
     }
 
     /// Runs the job of `caller` right here, if it has not started.
     pub(crate) fn run_here<R>(&self, caller: Caller<R>) -> Result<Result<R, Failure>, Caller<R>> {
+        if !current::may_run_inside(caller.lane()) {
+            return Err(caller);
+        }
         let job = caller.take_back(&self.pool().queue)?;
         if job.left {
             self.pool().backend.demand(self);
@@ -231,12 +236,9 @@ impl Turns {
     }
 
     fn enter(&self, view: &Job, start: u64) -> (Entered, Shown) {
-        let job = match self.pool().kind {
-            Kind::Io | Kind::Dedicated => Some(view),
-            Kind::Cpu => None,
-        };
+        let is_seen = self.pool().kind != Kind::Cpu;
         let shown = self.pool().activity.show(view.header(), start);
-        (current::enter_job(job, self), shown)
+        (current::enter_job(view, is_seen, self), shown)
     }
 
     /// For [`Job::turns`].
@@ -278,11 +280,13 @@ impl Turns {
             };
             return Err((work, reason));
         };
+        let lane = extension.as_ref().and_then(|own| own.lane.as_ref());
+        let inline = current::inline(self).filter(|_| current::may_run_inside(lane));
         let job = job::allocate(work, now, waker, extension, call_site);
         // SAFETY: a new job; its queue side goes to the queue, its caller side to
         // `Caller`. If the queue is sealed both are still ours.
         unsafe {
-            if let Some(inline) = current::inline(self) {
+            if let Some(inline) = inline {
                 inline.keep(pool.queue.keep(permit, job));
                 return Ok(Caller::new(job));
             }
@@ -295,6 +299,13 @@ impl Turns {
         pool.backend.demand(self);
         // SAFETY: see above.
         Ok(unsafe { Caller::new(job) })
+    }
+
+    /// Jobs may run that could not so far.
+    pub(crate) fn look_again(&self) {
+        if self.pool().queue.look_again() {
+            self.pool().backend.demand(self);
+        }
     }
 
     /// Accounts for a cancellation, and passes work on that it left behind.

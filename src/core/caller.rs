@@ -76,6 +76,11 @@ impl<R> Caller<R> {
         unsafe { self.job.as_ref() }
     }
 
+    /// The lane it waits in, if it named one.
+    pub(crate) fn lane(&self) -> Option<&Arc<LaneState>> {
+        self.header().lane()
+    }
+
     pub(crate) fn is_finished(&self) -> bool {
         self.header().state.is_finished()
     }

@@ -1,6 +1,6 @@
 //! What callers and workers know of a lane without the scheduler's lock.
 
-use crate::sync::{AtomicUsize, Ordering, plain};
+use crate::sync::{AtomicUsize, Ordering, plain, planted};
 
 /// No place among the lanes: it holds no job.
 const NOWHERE: usize = usize::MAX;
@@ -14,6 +14,14 @@ pub(crate) struct LaneState {
     orphans: AtomicUsize,
     /// No job of the lane starts while there are so many.
     most_orphans: plain::AtomicUsize,
+    /// Jobs that were taken from it and have not ended, nor lent their turn.
+    running: AtomicUsize,
+    /// No job of the lane starts while so many run.
+    max_running: plain::AtomicUsize,
+    /// Its jobs lend no turn: one at a time, whatever it waits for.
+    is_exclusive: bool,
+    /// The thread that runs a job of an exclusive lane; 0 for none.
+    holder: plain::AtomicUsize,
 }
 
 impl LaneState {
@@ -22,19 +30,86 @@ impl LaneState {
             place: plain::AtomicUsize::new(NOWHERE),
             orphans: AtomicUsize::new(0),
             most_orphans: plain::AtomicUsize::new(most_orphans),
+            running: AtomicUsize::new(0),
+            max_running: plain::AtomicUsize::new(usize::MAX),
+            is_exclusive: false,
+            holder: plain::AtomicUsize::new(0),
         }
+    }
+
+    /// A lane that runs one job at a time.
+    pub(crate) fn exclusive() -> Self {
+        Self {
+            max_running: plain::AtomicUsize::new(1),
+            is_exclusive: true,
+            ..Self::new(usize::MAX)
+        }
+    }
+
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.is_exclusive
+    }
+
+    /// Relaxed: who asks looks for its own thread, and only that one writes it.
+    pub(crate) fn holder(&self) -> usize {
+        self.holder.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_holder(&self, thread: usize) {
+        self.holder.store(thread, Ordering::Relaxed);
     }
 
     pub(crate) fn set_most_orphans(&self, most: usize) {
         self.most_orphans.store(most, Ordering::Relaxed);
     }
 
-    /// Whether so many orphans run that nothing may start.
+    pub(crate) fn set_max_running(&self, max: usize) {
+        self.max_running.store(max, Ordering::Relaxed);
+    }
+
+    /// Whether it has a limit to what runs, so that its jobs start by its leave alone.
+    pub(crate) fn is_capped(&self) -> bool {
+        self.max_running.load(Ordering::Relaxed) != usize::MAX
+    }
+
+    /// Whether nothing may start: so many run, or so many orphans.
     pub(super) fn is_blocked(&self) -> bool {
+        // ORDERING: Relaxed, all four: whoever asks holds the lock, and so does whoever
+        // looks again when the last one too many has ended.
         let most = self.most_orphans.load(Ordering::Relaxed);
-        // ORDERING: Relaxed: whoever asks holds the lock, and so does whoever looks again
-        // when the last one too many has ended.
-        most != usize::MAX && self.orphans.load(Ordering::Relaxed) as isize >= most as isize
+        let has_too_many =
+            most != usize::MAX && self.orphans.load(Ordering::Relaxed) as isize >= most as isize;
+        let max = self.max_running.load(Ordering::Relaxed);
+        let is_full = self.running.load(Ordering::Relaxed) >= max;
+        has_too_many || is_full && !planted("lanes: full and served")
+    }
+
+    /// A job of it was taken, to be run.
+    pub(super) fn started(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It has ended. `true`: the lane may have been blocked until now.
+    #[must_use]
+    pub(super) fn ended(&self) -> bool {
+        let max = self.max_running.load(Ordering::Relaxed);
+        let before = self.running.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0);
+        before >= max
+    }
+
+    /// A job of it waits for another one, and another one of the lane may start meanwhile.
+    /// `true`: the lane may have been blocked until now.
+    #[must_use]
+    pub(crate) fn lend(&self) -> bool {
+        !self.is_exclusive && self.ended()
+    }
+
+    /// The job goes on.
+    pub(crate) fn take_back(&self) {
+        if !self.is_exclusive {
+            self.started();
+        }
     }
 
     pub(super) fn orphaned(&self) {
@@ -42,6 +117,7 @@ impl LaneState {
     }
 
     /// `true`: the lane may have been blocked until now.
+    #[must_use]
     pub(super) fn orphan_ended(&self) -> bool {
         let most = self.most_orphans.load(Ordering::Relaxed);
         let before = self.orphans.fetch_sub(1, Ordering::Relaxed);

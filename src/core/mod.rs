@@ -10,6 +10,7 @@ pub(crate) mod crew;
 pub(crate) mod extension;
 pub(crate) mod host;
 mod inbox;
+pub(crate) mod interrupt;
 pub(crate) mod job;
 mod lane;
 pub(crate) mod lane_state;

@@ -7,7 +7,7 @@ use super::inbox::{Inbox, Sealed};
 use super::job::{Failure, Header};
 use super::lane_state::LaneState;
 use super::lanes::Lanes;
-use super::running::{Orphan, Running};
+use super::running::{Freed, Running};
 use super::state::Claim;
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fence, plain, planted,
@@ -179,7 +179,9 @@ impl Queue {
             // shell stays so until its burial, which needs the lock.
             match unsafe { job.as_ref().state.claim() } {
                 // SAFETY: the claim gave us the payload.
-                Claim::Run { unwanted } => break Some(unsafe { Running::new(job, unwanted) }),
+                Claim::Run { unwanted } => {
+                    break Some(unsafe { Running::new(job, unwanted) }.count());
+                }
                 Claim::Cancelled => {}
             }
         };
@@ -203,15 +205,15 @@ impl Queue {
         lane.as_ref().unwrap_or(&self.shared).orphaned();
     }
 
-    /// An orphan has ended. `true`: others waited for that, and a worker has to look; the
-    /// one that ran it may not.
+    /// A job's end made room in its lane. `true`: others waited for that, and a worker has
+    /// to look; the one that ran it may not.
     #[must_use]
-    pub(crate) fn orphan_ended(&self, orphan: &Orphan) -> bool {
-        if planted("queue: an orphan for ever") {
-            return false;
-        }
-        let lane = orphan.lane.as_ref().unwrap_or(&self.shared);
-        lane.orphan_ended() && self.look_again()
+    pub(crate) fn freed(&self, freed: &Freed) -> bool {
+        let lane = freed.lane.as_ref().unwrap_or(&self.shared);
+        let is_orphan = freed.is_orphan && !planted("queue: an orphan for ever");
+        let was_full = freed.was_full && !planted("queue: full for ever");
+        let was_blocked = is_orphan && lane.orphan_ended();
+        (was_blocked || was_full) && self.look_again()
     }
 
     /// A lane may not be blocked any more: whether there is something to run.
@@ -225,14 +227,14 @@ impl Queue {
         left
     }
 
-    /// Fails every job that waits, but those that must run (unless `all`). Those of them that
-    /// were orphans: their callers left when they had just been claimed.
+    /// Fails every job that waits, but those that must run (unless `all`). What
+    /// that freed: callers may have left when their jobs had just been claimed.
     pub(crate) fn fail_all(
         &self,
         all: bool,
         mut failure: impl FnMut() -> Failure,
         mut failed: impl FnMut(),
-    ) -> Vec<Orphan> {
+    ) -> Vec<Freed> {
         let mut jobs = Vec::new();
         let mut lanes = self.lanes.lock();
         self.empty_graveyard(&mut lanes);
@@ -253,13 +255,13 @@ impl Queue {
         self.forget_shells(&mut lanes);
         drop(lanes);
         self.look_at_graveyard_again();
-        let mut orphans = Vec::new();
+        let mut freed = Vec::new();
         for job in jobs {
             self.leave();
             failed();
-            orphans.extend(job.fail(failure()));
+            freed.extend(job.fail(failure()));
         }
-        orphans
+        freed
     }
 
     /// Refuses later pushes; what was pushed before waits to be run.

@@ -14,19 +14,27 @@ use std::sync::Arc;
 pub(crate) struct Running {
     job: NonNull<Header>,
     unwanted: bool,
+    /// It counts as one that its lane runs.
+    is_counted: bool,
 }
 
-/// A job has ended that nobody waited for any more: to be counted by
-/// [`Queue::orphan_ended`](super::queue::Queue::orphan_ended).
+/// The end of a job made room in its lane: to be told to
+/// [`Queue::freed`](super::queue::Queue::freed).
 #[must_use]
-pub(crate) struct Orphan {
+pub(crate) struct Freed {
+    /// `None`: the lane of all calls that name none.
     pub(super) lane: Option<Arc<LaneState>>,
+    /// Nobody waited for the job any more.
+    pub(crate) is_orphan: bool,
+    /// The lane ran as many as it may.
+    pub(super) was_full: bool,
 }
 
 /// A job whose closure has ended and whose output nobody has seen yet.
 #[must_use]
 pub(crate) struct Finished {
     job: NonNull<Header>,
+    is_counted: bool,
 }
 
 // SAFETY: the claim made us the only owner of the payload, which is `Send`.
@@ -37,7 +45,20 @@ impl Running {
     ///
     /// The caller just claimed `job`.
     pub(crate) unsafe fn new(job: NonNull<Header>, unwanted: bool) -> Self {
-        Self { job, unwanted }
+        Self {
+            job,
+            unwanted,
+            is_counted: false,
+        }
+    }
+
+    /// It was its lane's turn: it counts there until it ends.
+    pub(super) fn count(mut self) -> Self {
+        self.is_counted = true;
+        if let Some(lane) = self.header().lane() {
+            lane.started();
+        }
+        self
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -57,45 +78,57 @@ impl Running {
         origin: *const (),
         enter: impl FnOnce(&Job) -> G,
     ) -> (Finished, Ended) {
-        let job = self.into_job();
+        let finished = self.into_finished();
+        let job = finished.job;
         // SAFETY: claimed; `Finished` comes after the view.
         let view = unsafe { Job::new(job, origin) };
         let entered = enter(&view);
         // SAFETY: claimed, and run once.
         let ended = unsafe { job::run(job, &view) };
         drop(entered);
-        (Finished { job }, ended)
+        (finished, ended)
     }
 
     /// Drops the closure and completes the job with `failure`.
-    pub(crate) fn fail(self, failure: Failure) -> Option<Orphan> {
-        let job = self.into_job();
+    pub(crate) fn fail(self, failure: Failure) -> Option<Freed> {
+        let finished = self.into_finished();
         // SAFETY: claimed, and failed once.
-        unsafe { job::fail(job, failure) };
-        Finished { job }.complete()
+        unsafe { job::fail(finished.job, failure) };
+        finished.complete()
     }
 
-    fn into_job(self) -> NonNull<Header> {
-        std::mem::ManuallyDrop::new(self).job
+    fn into_finished(self) -> Finished {
+        let this = std::mem::ManuallyDrop::new(self);
+        Finished {
+            job: this.job,
+            is_counted: this.is_counted,
+        }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // A backend that takes a turn and does not use it must not lose the job.
-        // SAFETY: the same claim, given up by the original.
-        let _ = unsafe { Self::new(self.job, false) }.fail(Failure::NoThreads);
+        let again = Self { ..*self };
+        let _ = again.fail(Failure::NoThreads);
     }
 }
 
 impl Finished {
     /// Publishes the output and wakes the caller, or cleans up if there is none.
-    pub(crate) fn complete(self) -> Option<Orphan> {
-        let Self { job } = self;
+    pub(crate) fn complete(self) -> Option<Freed> {
+        let Self { job, is_counted } = self;
         // SAFETY: alive until this side leaves, which each arm does last.
         let header = unsafe { job.as_ref() };
+        // Before the caller knows, whose next call may be for the same lane.
+        let full = header.lane().filter(|lane| is_counted && lane.ended());
+        let freed = full.map(|lane| Freed {
+            lane: Some(Arc::clone(lane)),
+            is_orphan: false,
+            was_full: true,
+        });
         match header.state.complete() {
-            Complete::Done => None,
+            Complete::Done => freed,
             Complete::Wake => {
                 // SAFETY: COMPLETING gives us the full waker slot; after
                 // `release_queue` the job is touched only if we are the later side.
@@ -106,12 +139,18 @@ impl Finished {
                 }
                 // Last, so that nothing of ours waits for the waker's code.
                 contain(|| waker.wake());
-                None
+                freed
             }
             Complete::Abandoned { waker, orphan } => {
-                let orphan = orphan.then(|| Orphan {
-                    lane: header.lane().cloned(),
-                });
+                let freed = if orphan {
+                    Some(Freed {
+                        lane: header.lane().cloned(),
+                        is_orphan: true,
+                        was_full: freed.is_some(),
+                    })
+                } else {
+                    freed
+                };
                 // SAFETY: the caller has left, so all of the job is ours.
                 unsafe {
                     if waker {
@@ -121,7 +160,7 @@ impl Finished {
                     job::drop_output(job);
                     job::free(job);
                 }
-                orphan
+                freed
             }
         }
     }

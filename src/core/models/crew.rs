@@ -3,9 +3,10 @@
 use super::{Seat, await_it, check};
 use crate::core::host::Host as _;
 use crate::core::job::Failure;
+use crate::core::lane_state::LaneState;
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Notify};
 use loom::thread;
-use std::sync::atomic::Ordering;
 
 /// One job waits for the other: whoever runs them one after the other hangs.
 fn rendezvous(seat: &Seat) {
@@ -333,6 +334,34 @@ fn the_orphan_limit_against_completion() {
         let next = seat.submit(|| ()).unwrap();
         go_on.notify();
         await_it(next).unwrap();
+        seat.finish();
+    });
+}
+
+/// Two jobs of a lane that runs one at a time, the second pushed at any moment of the
+/// first one's life. The worker that ends the first may be one too many and leave, so it has
+/// to tell that the second may start.
+#[test]
+fn a_full_lane_against_push_and_completion() {
+    check("a_full_lane_against_push_and_completion", Some(1), || {
+        let seat = Seat::new(2, 2, 0);
+        loom::stop_exploring();
+        rendezvous(&seat);
+        loom::explore();
+        let lane = std::sync::Arc::new(LaneState::exclusive());
+        let inside = Arc::new(AtomicUsize::new(0));
+        let alone = || {
+            let inside = Arc::clone(&inside);
+            move || {
+                assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0, "two at a time");
+                inside.fetch_sub(1, Ordering::Relaxed);
+            }
+        };
+        let first = seat.submit_to(&lane, alone());
+        let second = seat.submit_to(&lane, alone());
+        seat.0.crew.resize(1, &seat);
+        await_it(second).unwrap();
+        await_it(first).unwrap();
         seat.finish();
     });
 }

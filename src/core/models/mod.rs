@@ -7,6 +7,7 @@
 
 mod alarms;
 mod crew;
+mod interrupt;
 mod job;
 mod planted;
 mod queue;
@@ -17,6 +18,7 @@ use super::crew::Crew;
 use super::extension::Extension;
 use super::host::{Host, Size};
 use super::job::{Ended, Failure, Work, allocate, dismantle};
+use super::lane_state::LaneState;
 use super::queue::Queue;
 use super::view::Job;
 use crate::cancel::Stopped;
@@ -211,6 +213,19 @@ impl Seat {
         Some(caller)
     }
 
+    fn submit_to<R: Send + 'static>(
+        &self,
+        lane: &std::sync::Arc<LaneState>,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> Caller<R> {
+        let lane = Some(std::sync::Arc::clone(lane));
+        let extension = Box::new(Extension::new(None, None, false, lane));
+        let work = Task(move |_: &Job| Ok(f()));
+        let caller = push_work(&self.0.queue, usize::MAX, work, Some(extension));
+        self.0.crew.demand(self);
+        caller.expect("the queue is open")
+    }
+
     fn run<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> R {
         let caller = self.submit(f).expect("the queue is open");
         await_it(caller).expect("the job ran")
@@ -286,8 +301,8 @@ impl Host for Seat {
         };
         taken(next.more);
         let (finished, _) = next.job.run(std::ptr::null(), |_| ());
-        if let Some(orphan) = finished.complete() {
-            if self.0.queue.orphan_ended(&orphan) {
+        if let Some(freed) = finished.complete() {
+            if self.0.queue.freed(&freed) {
                 self.0.crew.demand(self);
             }
         }

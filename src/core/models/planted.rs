@@ -44,6 +44,14 @@ const PLANTED: &[(&str, &str)] = &[
         "crew::the_orphan_limit_against_completion",
     ),
     (
+        "lanes: full and served",
+        "crew::a_full_lane_against_push_and_completion",
+    ),
+    (
+        "queue: full for ever",
+        "crew::a_full_lane_against_push_and_completion",
+    ),
+    (
         "lanes: a place kept too long",
         "queue::a_vanishing_lane_against_push",
     ),
@@ -121,6 +129,14 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "residents: roots left behind",
         "residents::roots_in_a_workers_hands_against_the_bell",
+    ),
+    (
+        "interrupt: over amidst the hook",
+        "interrupt::a_hook_against_the_end_of_its_call",
+    ),
+    (
+        "interrupt: the worker left asleep",
+        "interrupt::a_hook_against_the_end_of_its_call",
     ),
     (
         "alarms: no look before sleeping",
