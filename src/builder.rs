@@ -50,6 +50,7 @@ pub struct Builder {
     max_pending: Option<usize>,
     max_orphans: Option<usize>,
     warn_after: Option<Duration>,
+    warns_never: bool,
     policy: Option<Policy>,
     thread_name: Option<String>,
     on_thread_start: Option<Hook>,
@@ -171,6 +172,12 @@ impl Builder {
         self
     }
 
+    /// However long a job runs. Saves the timer thread.
+    pub(crate) fn warn_never(mut self) -> Self {
+        self.warns_never = true;
+        self
+    }
+
     /// What happens to an awaited call when the queue is full.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
@@ -231,6 +238,11 @@ impl Builder {
             defaults::WARN_AFTER,
             Duration::from_millis(1)..=LONGEST,
         )?;
+        let warn_after = if self.warns_never {
+            Duration::MAX
+        } else {
+            warn_after
+        };
         let dedicated = self.dedicated_threads(&name);
         let io = self.io_pool(&name)?;
         let cpu = self.cpu_pool(&name)?;

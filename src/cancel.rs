@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The proof that a checkpoint said "stop".
 ///
-/// Only [`checkpoint`](crate::checkpoint()) and [`Job::checkpoint`] make one. A closure of a `_with`
+/// Only [`checkpoint`](crate::checkpoint()) and [`Job::checkpoint`] make one (and the calls of
+/// a [`Blocking`](crate::Blocking) that cannot have their value). A closure of a `_with`
 /// form that returns it resolves as
 /// [`OffloadError::Cancelled`](crate::OffloadError::Cancelled), or as
 /// [`DeadlineExceeded`](crate::OffloadError::DeadlineExceeded) if that was the reason. For
@@ -19,21 +20,38 @@ use std::time::{Duration, Instant};
 /// [`Other`](io::ErrorKind::Other), so that no reader retries it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// `None`: cancelled by its caller.
-    expired: Option<Expired>,
+    pub(crate) reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// By its caller.
+    Cancelled,
+    Expired(Expired),
+    Poisoned,
+    Taken,
+    WouldDeadlock,
 }
 
 impl Stopped {
-    pub(crate) fn expired(self) -> Option<Expired> {
-        self.expired
+    const CANCELLED: Self = Self::of(Reason::Cancelled);
+    pub(crate) const POISONED: Self = Self::of(Reason::Poisoned);
+    pub(crate) const TAKEN: Self = Self::of(Reason::Taken);
+    pub(crate) const WOULD_DEADLOCK: Self = Self::of(Reason::WouldDeadlock);
+
+    const fn of(reason: Reason) -> Self {
+        Self { reason }
     }
 }
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.expired {
-            None => "the job was asked to stop: its caller cancelled it",
-            Some(_) => "the job was asked to stop: its deadline has passed",
+        f.write_str(match self.reason {
+            Reason::Cancelled => "the job was asked to stop: its caller cancelled it",
+            Reason::Expired(_) => "the job was asked to stop: its deadline has passed",
+            Reason::Poisoned => "the job could not have its value: an earlier one panicked",
+            Reason::Taken => "the job could not have its value: it has been taken",
+            Reason::WouldDeadlock => "the job could not have its value: its caller has it",
         })
     }
 }
@@ -66,12 +84,12 @@ impl Job {
         if let Some(deadline) = self.header().deadline() {
             let now = clock::now();
             if now >= deadline {
-                let expired = Some(self.header().progress(now));
-                return Err(Stopped { expired });
+                let progress = self.header().progress(now);
+                return Err(Stopped::of(Reason::Expired(progress)));
             }
         }
         if self.header().state.is_cancel_requested() || self.is_asked_by_its_pool() {
-            return Err(Stopped { expired: None });
+            return Err(Stopped::CANCELLED);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Typed outcomes: what a call resolves to when it has no value.
 
 use crate::builder::ConfigError;
-use crate::cancel::Stopped;
+use crate::cancel::{Reason, Stopped};
 use crate::core::extension::Expired;
 use crate::core::unwind::{Payload, drop_payload};
 use parking_lot::Mutex;
@@ -48,9 +48,17 @@ pub enum OffloadError {
     Forked,
     /// A job waits for this call on one of the pool's own threads, all others of which
     /// wait for calls, too, and there can be no more: it would never run. See
-    /// [`io_extra_threads`](crate::Builder::io_extra_threads).
+    /// [`io_extra_threads`](crate::Builder::io_extra_threads). Or it waits inside of a call of
+    /// the [`Blocking`](crate::Blocking) whose value this one needs.
     WouldDeadlock,
-    /// The process-wide [`Offload`](crate::Offload) could not be set up.
+    /// An earlier call of the same [`Blocking`](crate::Blocking) panicked, and it
+    /// [poisons](crate::Blocking::poison).
+    Poisoned,
+    /// The value of the [`Blocking`](crate::Blocking) was taken out by
+    /// [`into_inner`](crate::Blocking::into_inner).
+    Taken,
+    /// The process-wide [`Offload`](crate::Offload) could not be set up, or the call's
+    /// options contradict each other.
     Config(ConfigError),
 }
 
@@ -82,8 +90,15 @@ impl fmt::Display for OffloadError {
                  parent; make a new one with `Offload::builder` here",
             ),
             Self::WouldDeadlock => f.write_str(
-                "the call would never run: every thread of its pool waits for a call;                  await it outside of the pool, or use `wait` or `Job::block_on`",
+                "the call would never run: what it needs (a thread of its pool, or its value) is \
+                 held by those that wait for it; await it outside of the pool, or outside of \
+                 the other call",
             ),
+            Self::Poisoned => f.write_str(
+                "an earlier call of this value panicked; put the value in order and call \
+                 `clear_poison`, or let `recover` do it",
+            ),
+            Self::Taken => f.write_str("the value has been taken out by `into_inner`"),
             Self::Config(error) => write!(f, "the pool is misconfigured: {error}"),
         }
     }
@@ -100,7 +115,13 @@ impl Error for OffloadError {
 
 impl From<Stopped> for OffloadError {
     fn from(stopped: Stopped) -> Self {
-        stopped.expired().map_or(Self::Cancelled, Self::from)
+        match stopped.reason {
+            Reason::Cancelled => Self::Cancelled,
+            Reason::Expired(expired) => expired.into(),
+            Reason::Poisoned => Self::Poisoned,
+            Reason::Taken => Self::Taken,
+            Reason::WouldDeadlock => Self::WouldDeadlock,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`Offloaded`], the future of a call, and its options.
 
+use crate::adapt::interruption::Interruption;
 use crate::builder::ConfigError;
 use crate::clock;
 use crate::closure::{Body, Closure, Plain};
@@ -20,6 +21,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -67,6 +69,11 @@ pub struct Offloaded<F, R, Form = Plain> {
     lane: Option<Lane>,
     deadline: Option<u64>,
     on_leave: OnLeave,
+    /// Its pools and its lane are given: it belongs to a value.
+    is_placed: bool,
+    interruption: Option<Arc<Interruption>>,
+    /// Why it cannot be submitted.
+    invalid: Option<Box<ConfigError>>,
     form: PhantomData<fn() -> Form>,
 }
 
@@ -96,6 +103,9 @@ where
             lane: None,
             deadline: None,
             on_leave: OnLeave::default(),
+            is_placed: false,
+            interruption: None,
+            invalid: None,
             form: PhantomData,
         }
     }
@@ -104,6 +114,7 @@ where
     ///
     /// Set before the first poll; later it changes nothing.
     pub fn on(mut self, offload: &Offload) -> Self {
+        self.place("on", "another `Offload`");
         self.on = Some(offload.clone());
         self
     }
@@ -122,6 +133,7 @@ where
     /// A lane of another instance than the call runs [`on`](Self::on) is an error
     /// ([`Config`](OffloadError::Config)). Costs one more allocation for the job.
     pub fn lane(mut self, lane: &Lane) -> Self {
+        self.place("lane", lane.name());
         self.lane = Some(lane.clone());
         self
     }
@@ -190,6 +202,32 @@ where
         }
     }
 
+    /// It is for a value, which has its pools and its line: from here on they stay.
+    pub(crate) fn in_its_place(mut self) -> Self {
+        self.is_placed = true;
+        self
+    }
+
+    fn place(&mut self, field: &'static str, value: &str) {
+        if self.is_placed {
+            let allowed = "left alone for a call of a `Blocking`: its place is the value's";
+            let error = ConfigError::new(field, value.to_owned(), allowed);
+            self.invalid = Some(Box::new(error));
+        }
+    }
+
+    /// It will not run, for this reason.
+    pub(crate) fn refused(mut self, error: ConfigError) -> Self {
+        self.invalid = Some(Box::new(error));
+        self
+    }
+
+    /// What ends it from outside when its caller leaves it running.
+    pub(crate) fn interrupted_by(mut self, interruption: Option<Arc<Interruption>>) -> Self {
+        self.interruption = interruption;
+        self
+    }
+
     fn due(mut self, due: u64) -> Self {
         self.deadline = Some(self.deadline.map_or(due, |earlier| earlier.min(due)));
         self
@@ -209,18 +247,20 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             panic!("`try_spawn` after the future was polled");
         };
-        #[cfg(feature = "tokio")]
-        let clock = crate::tokio_runtime::ClockLook::new();
-        match self.submit(closure, None, |offload| offload.capacity()) {
-            #[cfg(feature = "tokio")]
-            Ok(mut submitted) => {
-                submitted.hold_clock(clock);
-                Ok(Handle::new(submitted))
-            }
-            #[cfg(not(feature = "tokio"))]
+        match self.launch(closure, None, |offload| offload.capacity()) {
             Ok(submitted) => Ok(Handle::new(submitted)),
             Err((closure, reason)) => Err(Refused::new(closure, reason)),
         }
+    }
+
+    /// Submits the call as the first poll does, for adapters, which keep calls of any
+    /// closure, and take it back if it is refused.
+    pub(crate) fn start(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
+        let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
+            unreachable!("`start` of a call that was polled");
+        };
+        let limit = self.waiting_limit();
+        self.launch(closure, None, limit)
     }
 
     /// Runs the call and blocks this thread until it is over: for callers that are
@@ -241,7 +281,7 @@ where
     #[track_caller]
     pub fn wait(mut self) -> Result<R, OffloadError> {
         #[cfg(feature = "tokio")]
-        crate::tokio_runtime::refuse_to_block();
+        crate::tokio_runtime::refuse_to_block("wait");
         let closure = match std::mem::replace(&mut self.call, Call::Over) {
             Call::Fresh(closure) => closure,
             Call::Submitted(submitted) => return submitted.wait(),
@@ -301,12 +341,30 @@ where
         Ok(offload)
     }
 
+    /// Submits it for a caller that does not block.
+    fn launch(
+        &mut self,
+        closure: F,
+        cx: Option<&mut Context<'_>>,
+        limit: impl FnOnce(&Offload) -> usize,
+    ) -> Result<Submitted<R>, (F, OffloadError)> {
+        #[cfg(feature = "tokio")]
+        let clock = crate::tokio_runtime::ClockLook::new();
+        let submitted = self.submit(closure, cx, limit);
+        #[cfg(feature = "tokio")]
+        let submitted = submitted.map(|submitted| submitted.hold_clock(clock));
+        submitted
+    }
+
     fn submit(
         &mut self,
         closure: F,
         cx: Option<&mut Context<'_>>,
         limit: impl FnOnce(&Offload) -> usize,
     ) -> Result<Submitted<R>, (F, OffloadError)> {
+        if let Some(invalid) = self.invalid.take() {
+            return Err((closure, OffloadError::Config(*invalid)));
+        }
         let offload = match self.resolve() {
             Ok(offload) => offload,
             Err(error) => return Err((closure, error)),
@@ -347,8 +405,9 @@ where
         match turns.submit(body, limit, waker, extension, self.call_site) {
             Ok(caller) => {
                 let (deadline, on_leave) = (self.deadline, self.on_leave);
+                let interruption = self.interruption.take();
                 let submitted = Submitted::new(caller, offload, self.pool, deadline, on_leave);
-                Ok(submitted)
+                Ok(submitted.interrupted_by(interruption))
             }
             Err((body, reason)) => Err((body.closure, reason)),
         }
@@ -378,20 +437,14 @@ where
             panic!("`Offloaded` polled after it was ready");
         };
         let limit = this.waiting_limit();
-        #[cfg(feature = "tokio")]
-        let clock = crate::tokio_runtime::ClockLook::new();
-        match this.submit(closure, Some(cx), limit) {
-            Ok(mut submitted) => {
-                #[cfg(feature = "tokio")]
-                submitted.hold_clock(clock);
-                match submitted.still_pending(cx.waker()) {
-                    None => {
-                        this.call = Call::Submitted(submitted);
-                        Poll::Pending
-                    }
-                    Some(output) => Poll::Ready(output),
+        match this.launch(closure, Some(cx), limit) {
+            Ok(mut submitted) => match submitted.still_pending(cx.waker()) {
+                None => {
+                    this.call = Call::Submitted(submitted);
+                    Poll::Pending
                 }
-            }
+                Some(output) => Poll::Ready(output),
+            },
             Err((closure, reason)) => {
                 // As with a dropped future: a panicking destructor ends there.
                 contain(|| drop(closure));

@@ -1,9 +1,10 @@
 //! [`Handle`], a call that was started without awaiting it.
 
+use crate::adapt::interruption::Interruption;
 use crate::backend::Turns;
 use crate::clock;
 use crate::core::alarms::Alarm;
-use crate::core::caller::Caller;
+use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::job::{Failure, discard};
 use crate::current;
 use crate::error::OffloadError;
@@ -30,6 +31,8 @@ pub(crate) struct Submitted<R> {
     leave: OnLeave,
     /// Wakes the one who polls when the deadline passes.
     alarm: Option<Arc<Alarm>>,
+    /// Ends it from outside when it is left running.
+    interruption: Option<Arc<Interruption>>,
     #[cfg(feature = "tokio")]
     clock: Option<crate::tokio_runtime::ClockHold>,
 }
@@ -61,15 +64,22 @@ impl<R> Submitted<R> {
             deadline,
             leave,
             alarm: None,
+            interruption: None,
             #[cfg(feature = "tokio")]
             clock: None,
         }
     }
 
+    pub(crate) fn interrupted_by(mut self, interruption: Option<Arc<Interruption>>) -> Self {
+        self.interruption = interruption;
+        self
+    }
+
     /// A paused clock of tokio's stands still until this call is over.
     #[cfg(feature = "tokio")]
-    pub(crate) fn hold_clock(&mut self, look: Option<crate::tokio_runtime::ClockLook>) {
+    pub(crate) fn hold_clock(mut self, look: Option<crate::tokio_runtime::ClockLook>) -> Self {
         self.clock = look.and_then(crate::tokio_runtime::ClockLook::hold_if_paused);
+        self
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
@@ -126,7 +136,14 @@ impl<R> Submitted<R> {
             }
             cancel => {
                 let to_pool = cancel == OnLeave::CancelOnPool;
-                self.turns().abandon(caller, to_pool, count)
+                let left = self.turns().abandon(caller, to_pool, count);
+                if let Left::Output(output) = left {
+                    return Some(output);
+                }
+                if let Left::Running = left {
+                    self.interrupt();
+                }
+                None
             }
         }
     }
@@ -202,7 +219,7 @@ impl<R> Submitted<R> {
         self.offload.turns(self.pool)
     }
 
-    fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         if self.is_forked() {
             return true;
         }
@@ -217,11 +234,20 @@ impl<R> Submitted<R> {
         if let (Some(caller), true) = (&self.caller, self.leave != OnLeave::Run) {
             let turns = self.turns();
             let cancelled = caller.cancel(&turns.pool().queue);
+            if cancelled == Cancelled::Running {
+                self.interrupt();
+            }
             turns.cancelled(cancelled);
         }
     }
 
-    fn detach(mut self) {
+    fn interrupt(&self) {
+        if let Some(interruption) = &self.interruption {
+            interruption.start(&self.offload);
+        }
+    }
+
+    pub(crate) fn detach(mut self) {
         if self.is_forked() {
             let _ = self.forked();
         }
@@ -296,7 +322,7 @@ impl<R> Handle<R> {
     #[track_caller]
     pub fn wait(self) -> Result<R, OffloadError> {
         #[cfg(feature = "tokio")]
-        crate::tokio_runtime::refuse_to_block();
+        crate::tokio_runtime::refuse_to_block("wait");
         self.submitted.wait()
     }
 

@@ -33,7 +33,7 @@ impl Lane {
 
     /// A lane that runs one job at a time.
     pub(crate) fn exclusive(owner: WeakOffload) -> Self {
-        Self::of("", owner, LaneState::exclusive)
+        Self::of("of a `Blocking`", owner, LaneState::exclusive)
     }
 
     fn of(name: &str, owner: WeakOffload, state: impl Fn() -> LaneState) -> Self {

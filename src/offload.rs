@@ -260,12 +260,15 @@ impl Offload {
             // Before it grows.
             lanes.retain(|_, lane| lane.strong_count() > 0);
         }
-        let owner = WeakOffload {
-            shared: Arc::downgrade(&self.shared),
-        };
-        let lane = Lane::new(name, owner, self.shared.most_orphans);
+        let lane = Lane::new(name, self.downgrade(), self.shared.most_orphans);
         lanes.insert(name.to_owned(), lane.downgrade());
         lane
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakOffload {
+        WeakOffload {
+            shared: Arc::downgrade(&self.shared),
+        }
     }
 
     /// Jobs may run that could not so far.

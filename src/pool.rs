@@ -319,14 +319,14 @@ impl Turns {
         }
     }
 
-    /// `caller` leaves, and has its output if there is one by now. A job that had not
-    /// started counts as `count` says; with `to_pool` a worker drops its closure.
+    /// `caller` leaves. A job that had not started counts as `count` says; with `to_pool` a
+    /// worker drops its closure.
     pub(crate) fn abandon<R>(
         &self,
         caller: Caller<R>,
         to_pool: bool,
         count: fn(&Counters),
-    ) -> Option<Result<R, Failure>> {
+    ) -> Left<R> {
         let pool = self.pool();
         let left = if to_pool {
             caller.abandon_to_pool(&pool.queue)
@@ -334,17 +334,16 @@ impl Turns {
             caller.abandon(&pool.queue)
         };
         match left {
-            Left::Output(output) => return Some(output),
             Left::Queued(left) => {
                 count(&pool.counters);
                 if left {
                     pool.backend.demand(self);
                 }
             }
-            Left::OnPool => {}
             Left::Running => pool.counters.orphaned(),
+            Left::Output(_) | Left::OnPool => {}
         }
-        None
+        left
     }
 
     /// Closes the pool: later submissions are refused, earlier ones still run.

@@ -4,7 +4,7 @@
 //! time of one hook, so what the worker does after `end` no hook can hit.
 //!
 //! ```text
-//!   NEW ──begin──▶ RUNNING ──end──▶ OVER
+//!   NEW ──begin──▶ RUNNING ──end──▶ OVER      (NEW ──end──▶ OVER if it never begins)
 //!                   ▲  │ try_enter   ▲
 //!             leave │  ▼             │ leave
 //!                   HOOK ──end──▶ ENDING     (the worker waits)
@@ -53,8 +53,8 @@ impl Interruptible {
         self.state.store(RUNNING, Ordering::Release);
     }
 
-    /// The call has ended on this thread; waits for a hook that runs. Called once, after
-    /// `begin`.
+    /// The call has ended on this thread, or will not begin; waits for a hook that runs.
+    /// Called once, last.
     pub(crate) fn end(&self) {
         loop {
             // ORDERING: Acquire, here and below, partner: the Release in `leave`: what the
@@ -64,6 +64,9 @@ impl Interruptible {
                     .compare_exchange(RUNNING, OVER, Ordering::Acquire, Ordering::Relaxed);
             if over.is_ok() || planted("interrupt: over amidst the hook") {
                 return;
+            }
+            if over == Err(NEW) {
+                return self.state.store(OVER, Ordering::Relaxed);
             }
             let ending =
                 self.state

@@ -178,9 +178,10 @@ impl Queue {
             // SAFETY: linked until a moment ago, so the queue side is alive; a
             // shell stays so until its burial, which needs the lock.
             match unsafe { job.as_ref().state.claim() } {
-                // SAFETY: the claim gave us the payload.
                 Claim::Run { unwanted } => {
-                    break Some(unsafe { Running::new(job, unwanted) }.count());
+                    // SAFETY: the claim gave us the payload.
+                    let running = unsafe { Running::new(job, unwanted) };
+                    break Some(running.count());
                 }
                 Claim::Cancelled => {}
             }
