@@ -13,6 +13,8 @@ use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::outcome::Flatten;
 use crate::pool::Kind;
+#[cfg(feature = "tokio")]
+use crate::tokio_runtime::ClockLook;
 use crate::waiting::Inline;
 use std::borrow::Cow;
 use std::fmt;
@@ -52,6 +54,13 @@ use std::time::{Duration, Instant};
 /// dropped on the pool's thread, and until it returns it counts as an *orphan* in
 /// the statistics: a retry after a drop can run beside the original. If it has
 /// finished, the result is dropped here.
+///
+/// # In a tokio runtime
+///
+/// With the feature `tokio` a call made in a runtime takes the runtime along: in the
+/// closure, on the thread that runs it, `tokio::runtime::Handle::current()` is the
+/// caller's. Parallel pieces that run on other threads are outside of it. Costs no
+/// allocation, but some ten nanoseconds on either side, and 2 µs in a `wait` inside of a job.
 ///
 /// # Panics
 ///
@@ -209,18 +218,24 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             panic!("`try_spawn` after the future was polled");
         };
-        #[cfg(feature = "tokio")]
-        let clock = crate::tokio_runtime::ClockLook::new();
         match self.submit(closure, None, |offload| offload.capacity()) {
-            #[cfg(feature = "tokio")]
-            Ok(mut submitted) => {
-                submitted.hold_clock(clock);
-                Ok(Handle::new(submitted))
-            }
-            #[cfg(not(feature = "tokio"))]
             Ok(submitted) => Ok(Handle::new(submitted)),
             Err((closure, reason)) => Err(Refused::new(closure, reason)),
         }
+    }
+
+    /// Submits the call now, under the limits of one that is awaited. A closure that is
+    /// refused is dropped here.
+    pub(crate) fn start(mut self) -> Result<Submitted<R>, OffloadError> {
+        let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
+            unreachable!("started before it was polled");
+        };
+        let limit = self.waiting_limit();
+        self.submit(closure, None, limit)
+            .map_err(|(closure, reason)| {
+                contain(|| drop(closure));
+                reason
+            })
     }
 
     /// Runs the call and blocks this thread until it is over: for callers that are
@@ -338,19 +353,20 @@ where
             let label = self.label.take();
             Box::new(Extension::new(label, self.deadline, must_run, lane))
         });
-        let body = Body {
-            closure,
-            types: PhantomData::<fn() -> (R, Form)>,
-        };
+        let body = Body::<F, R, Form>::new(closure);
+        #[cfg(feature = "tokio")]
+        let clock = body.is_in_runtime().then(ClockLook::new);
         let waker = cx.map(|cx| cx.waker().clone());
         let limit = limit(&offload);
         match turns.submit(body, limit, waker, extension, self.call_site) {
             Ok(caller) => {
                 let (deadline, on_leave) = (self.deadline, self.on_leave);
                 let submitted = Submitted::new(caller, offload, self.pool, deadline, on_leave);
+                #[cfg(feature = "tokio")]
+                let submitted = submitted.hold_clock(clock);
                 Ok(submitted)
             }
-            Err((body, reason)) => Err((body.closure, reason)),
+            Err((body, reason)) => Err((body.into_closure(), reason)),
         }
     }
 }
@@ -378,20 +394,14 @@ where
             panic!("`Offloaded` polled after it was ready");
         };
         let limit = this.waiting_limit();
-        #[cfg(feature = "tokio")]
-        let clock = crate::tokio_runtime::ClockLook::new();
         match this.submit(closure, Some(cx), limit) {
-            Ok(mut submitted) => {
-                #[cfg(feature = "tokio")]
-                submitted.hold_clock(clock);
-                match submitted.still_pending(cx.waker()) {
-                    None => {
-                        this.call = Call::Submitted(submitted);
-                        Poll::Pending
-                    }
-                    Some(output) => Poll::Ready(output),
+            Ok(mut submitted) => match submitted.poll_first(cx.waker()) {
+                None => {
+                    this.call = Call::Submitted(submitted);
+                    Poll::Pending
                 }
-            }
+                Some(output) => Poll::Ready(output),
+            },
             Err((closure, reason)) => {
                 // As with a dropped future: a panicking destructor ends there.
                 contain(|| drop(closure));
