@@ -37,8 +37,32 @@ impl<F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static, R> Closure<R, WithJ
 
 /// A closure as the core's work.
 pub(crate) struct Body<F, R, Form> {
-    pub(crate) closure: F,
-    pub(crate) types: PhantomData<fn() -> (R, Form)>,
+    closure: F,
+    /// The runtime that the call was made in, entered while the closure runs.
+    #[cfg(feature = "tokio")]
+    runtime: Option<tokio::runtime::Handle>,
+    types: PhantomData<fn() -> (R, Form)>,
+}
+
+impl<F, R, Form> Body<F, R, Form> {
+    /// Made on the thread that makes the call.
+    pub(crate) fn new(closure: F) -> Self {
+        Self {
+            closure,
+            #[cfg(feature = "tokio")]
+            runtime: tokio::runtime::Handle::try_current().ok(),
+            types: PhantomData,
+        }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_in_runtime(&self) -> bool {
+        self.runtime.is_some()
+    }
+
+    pub(crate) fn into_closure(self) -> F {
+        self.closure
+    }
 }
 
 impl<F, R, Form> Work for Body<F, R, Form>
@@ -50,6 +74,9 @@ where
     type Output = R;
 
     fn run(self, job: &Job) -> Result<R, Stopped> {
+        // Left before the handle is dropped, also in a panic.
+        #[cfg(feature = "tokio")]
+        let _entered = self.runtime.as_ref().map(tokio::runtime::Handle::enter);
         self.closure.call(job)
     }
 }

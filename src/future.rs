@@ -14,6 +14,8 @@ use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::outcome::Flatten;
 use crate::pool::Kind;
+#[cfg(feature = "tokio")]
+use crate::tokio_runtime::ClockLook;
 use crate::waiting::Inline;
 use std::borrow::Cow;
 use std::fmt;
@@ -54,6 +56,13 @@ use std::time::{Duration, Instant};
 /// dropped on the pool's thread, and until it returns it counts as an *orphan* in
 /// the statistics: a retry after a drop can run beside the original. If it has
 /// finished, the result is dropped here.
+///
+/// # In a tokio runtime
+///
+/// With the feature `tokio` a call made in a runtime takes the runtime along: in the
+/// closure, on the thread that runs it, `tokio::runtime::Handle::current()` is the
+/// caller's. Parallel pieces that run on other threads are outside of it. Costs no
+/// allocation, but some ten nanoseconds on either side, and 2 µs in a `wait` inside of a job.
 ///
 /// # Panics
 ///
@@ -247,20 +256,20 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             panic!("`try_spawn` after the future was polled");
         };
-        match self.launch(closure, None, |offload| offload.capacity()) {
+        match self.submit(closure, None, |offload| offload.capacity()) {
             Ok(submitted) => Ok(Handle::new(submitted)),
             Err((closure, reason)) => Err(Refused::new(closure, reason)),
         }
     }
 
-    /// Submits the call as the first poll does, for adapters, which keep calls of any
-    /// closure, and take it back if it is refused.
+    /// Submits the call now, under the limits of one that is awaited, for adapters, which
+    /// keep calls of any closure, and take it back if it is refused.
     pub(crate) fn start(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             unreachable!("`start` of a call that was polled");
         };
         let limit = self.waiting_limit();
-        self.launch(closure, None, limit)
+        self.submit(closure, None, limit)
     }
 
     /// Runs the call and blocks this thread until it is over: for callers that are
@@ -341,21 +350,6 @@ where
         Ok(offload)
     }
 
-    /// Submits it for a caller that does not block.
-    fn launch(
-        &mut self,
-        closure: F,
-        cx: Option<&mut Context<'_>>,
-        limit: impl FnOnce(&Offload) -> usize,
-    ) -> Result<Submitted<R>, (F, OffloadError)> {
-        #[cfg(feature = "tokio")]
-        let clock = crate::tokio_runtime::ClockLook::new();
-        let submitted = self.submit(closure, cx, limit);
-        #[cfg(feature = "tokio")]
-        let submitted = submitted.map(|submitted| submitted.hold_clock(clock));
-        submitted
-    }
-
     fn submit(
         &mut self,
         closure: F,
@@ -396,10 +390,9 @@ where
             let label = self.label.take();
             Box::new(Extension::new(label, self.deadline, must_run, lane))
         });
-        let body = Body {
-            closure,
-            types: PhantomData::<fn() -> (R, Form)>,
-        };
+        let body = Body::<F, R, Form>::new(closure);
+        #[cfg(feature = "tokio")]
+        let clock = body.is_in_runtime().then(ClockLook::new);
         let waker = cx.map(|cx| cx.waker().clone());
         let limit = limit(&offload);
         match turns.submit(body, limit, waker, extension, self.call_site) {
@@ -407,9 +400,12 @@ where
                 let (deadline, on_leave) = (self.deadline, self.on_leave);
                 let interruption = self.interruption.take();
                 let submitted = Submitted::new(caller, offload, self.pool, deadline, on_leave);
-                Ok(submitted.interrupted_by(interruption))
+                let submitted = submitted.interrupted_by(interruption);
+                #[cfg(feature = "tokio")]
+                let submitted = submitted.hold_clock(clock);
+                Ok(submitted)
             }
-            Err((body, reason)) => Err((body.closure, reason)),
+            Err((body, reason)) => Err((body.into_closure(), reason)),
         }
     }
 }
@@ -437,8 +433,8 @@ where
             panic!("`Offloaded` polled after it was ready");
         };
         let limit = this.waiting_limit();
-        match this.launch(closure, Some(cx), limit) {
-            Ok(mut submitted) => match submitted.still_pending(cx.waker()) {
+        match this.submit(closure, Some(cx), limit) {
+            Ok(mut submitted) => match submitted.poll_first(cx.waker()) {
                 None => {
                     this.call = Call::Submitted(submitted);
                     Poll::Pending

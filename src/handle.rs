@@ -12,6 +12,8 @@ use crate::offload::Offload;
 use crate::outcome::{Flatten, outcome};
 use crate::pool::Kind;
 use crate::stats::Counters;
+#[cfg(feature = "tokio")]
+use crate::tokio_runtime::{ClockHold, ClockLook};
 use crate::waiting::block_on;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -34,7 +36,7 @@ pub(crate) struct Submitted<R> {
     /// Ends it from outside when it is left running.
     interruption: Option<Arc<Interruption>>,
     #[cfg(feature = "tokio")]
-    clock: Option<crate::tokio_runtime::ClockHold>,
+    clock: Option<ClockHold>,
 }
 
 /// What happens to a job whose caller leaves.
@@ -77,9 +79,20 @@ impl<R> Submitted<R> {
 
     /// A paused clock of tokio's stands still until this call is over.
     #[cfg(feature = "tokio")]
-    pub(crate) fn hold_clock(mut self, look: Option<crate::tokio_runtime::ClockLook>) -> Self {
-        self.clock = look.and_then(crate::tokio_runtime::ClockLook::hold_if_paused);
+    pub(crate) fn hold_clock(mut self, look: Option<ClockLook>) -> Self {
+        if look.is_some_and(ClockLook::is_paused) && !self.is_finished() {
+            self.clock = ClockHold::new();
+        }
         self
+    }
+
+    /// The poll that submitted it.
+    pub(crate) fn poll_first(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+        if self.turns().pool().is_inline {
+            // It has run, as a rule.
+            return self.poll(waker);
+        }
+        self.still_pending(waker)
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
@@ -99,9 +112,26 @@ impl<R> Submitted<R> {
         Some(outcome(output))
     }
 
+    /// Nobody waits for it. `true`: it is over, and its output dropped. Else `waker` is woken
+    /// when it is.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reap(&mut self, waker: &Waker) -> bool {
+        if self.is_forked() {
+            let _ = self.forked();
+            return true;
+        }
+        self.unset_alarm();
+        let Some(output) = self.caller.as_mut().and_then(|caller| caller.poll(waker)) else {
+            return self.caller.is_none();
+        };
+        self.caller = None;
+        discard(output);
+        true
+    }
+
     /// There is no output yet. Gives it up if its time is over, or if this thread would
     /// wait for it for ever.
-    pub(crate) fn still_pending(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+    fn still_pending(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
         self.set_alarm(waker);
         // After setting it: should it ring from here on, there is another poll.
         if let Some(now) = self.overdue() {
@@ -227,7 +257,7 @@ impl<R> Submitted<R> {
         is_finished || self.overdue().is_some()
     }
 
-    fn abort(&self) {
+    pub(crate) fn abort(&self) {
         if self.is_forked() {
             return;
         }

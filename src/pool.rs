@@ -55,6 +55,8 @@ pub(crate) struct Pool {
     /// Where waiting is refused.
     pub(crate) max_pending: usize,
     pub(crate) backend: Box<dyn Backend>,
+    /// The backend's [`Backend::runs_inline`].
+    pub(crate) is_inline: bool,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) activity: Activity,
     /// An alarm is armed for jobs that overstay.
@@ -77,6 +79,9 @@ impl Pool {
         supervisor: Arc<Supervisor>,
     ) -> Self {
         fork::watch();
+        let is_inline = backend.runs_inline();
+        // No timer for what holds up its own submitter.
+        let warn_after = if is_inline { Duration::MAX } else { warn_after };
         Self {
             kind,
             generation: fork::generation(),
@@ -85,6 +90,7 @@ impl Pool {
             capacity,
             max_pending,
             backend,
+            is_inline,
             supervisor,
             activity: Activity::new(warn_after),
             is_watched: AtomicBool::new(false),

@@ -208,9 +208,14 @@ impl Future for Shutdown {
         for pool in POOLS {
             self.offload.turns(pool).pool().notify_me(cx.waker());
         }
-        self.set_alarm(cx.waker());
-        // After registering: what happens from here on wakes us.
-        let Some(report) = self.finish() else {
+        // After registering: what happens from here on wakes us. No timer is started for a
+        // shutdown that is over by now.
+        let mut report = self.finish();
+        if report.is_none() {
+            self.set_alarm(cx.waker());
+            report = self.finish();
+        }
+        let Some(report) = report else {
             return Poll::Pending;
         };
         // No waker stays behind, neither this nor one of a former poll.

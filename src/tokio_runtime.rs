@@ -1,34 +1,36 @@
 //! What a call can tell about the tokio runtime it is made on (feature `tokio`).
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::task::coop;
 use tokio::time::Instant;
 
-/// Most units of a task's budget. Today tokio gives each poll 128.
-const BUDGET: usize = 1_024;
+/// More units than a task's budget has: tokio gives each poll 128, and counts them in a byte.
+const BUDGET: usize = 256;
 
 /// Whether a task's poll is under way on this thread: to block it would block the event loop.
 ///
-/// Only such a poll has a bounded budget; code on the blocking pool, in `block_in_place`, or
-/// beside a runtime has none. The units taken to find out are given back.
+/// Only such a poll has a bounded budget; code on the blocking pool, in `block_in_place`, in
+/// one of our jobs, or beside a runtime has none. The units taken to find out are given back.
 fn is_polling() -> bool {
     if Handle::try_current().is_err() {
         return false;
     }
     let mut cx = Context::from_waker(Waker::noop());
-    let mut taken = Vec::new();
-    let is_bounded = loop {
-        match coop::poll_proceed(&mut cx) {
-            Poll::Ready(unit) if taken.len() < BUDGET => taken.push(unit),
-            Poll::Ready(_) => break false,
-            Poll::Pending => break true,
-        }
+    // Dropped, it makes the budget what it was before.
+    let Poll::Ready(_first) = coop::poll_proceed(&mut cx) else {
+        return true;
     };
-    // The last one taken first, so that the budget is what it was.
-    while taken.pop().is_some() {}
-    is_bounded
+    (1..BUDGET).any(|_| match coop::poll_proceed(&mut cx) {
+        Poll::Ready(unit) => {
+            unit.made_progress();
+            false
+        }
+        Poll::Pending => true,
+    })
 }
 
 /// Panics, with advice, where blocking this thread, by `what`, would block tokio's event loop.
@@ -42,6 +44,46 @@ pub(crate) fn refuse_to_block(what: &str) {
     );
 }
 
+/// Runs `f` as code that may block, though a task's poll may be under way: the job is not
+/// that task's.
+pub(crate) fn run_blocking(f: impl FnOnce()) {
+    let mut f = Some(f);
+    let run = poll_fn(|_| {
+        if let Some(f) = f.take() {
+            f();
+        }
+        Poll::Ready(())
+    });
+    let _ready = pin!(coop::unconstrained(run)).poll(&mut Context::from_waker(Waker::noop()));
+}
+
+/// The clock before a call was submitted.
+#[derive(Clone, Copy)]
+pub(crate) struct ClockLook {
+    before: Instant,
+}
+
+impl ClockLook {
+    pub(crate) fn new() -> Self {
+        Self {
+            before: Instant::now(),
+        }
+    }
+
+    /// After the submission. A clock that has not moved meanwhile is paused.
+    pub(crate) fn is_paused(self) -> bool {
+        if Instant::now() != self.before {
+            return false;
+        }
+        // Some systems' clocks tick slowly.
+        let start = std::time::Instant::now();
+        while start.elapsed() < SLOWEST_TICK {
+            std::hint::spin_loop();
+        }
+        Instant::now() == self.before
+    }
+}
+
 /// Keeps a paused clock where it is until it is dropped.
 ///
 /// Tokio advances a paused clock when all its tasks wait; they may wait for one of our
@@ -51,41 +93,16 @@ pub(crate) struct ClockHold {
     _alive: mpsc::Sender<()>,
 }
 
-/// The clock before a call was submitted.
-pub(crate) struct ClockLook {
-    runtime: Handle,
-    before: Instant,
-}
-
-impl ClockLook {
+impl ClockHold {
     /// `None` outside of a runtime.
     pub(crate) fn new() -> Option<Self> {
         let runtime = Handle::try_current().ok()?;
-        Some(Self {
-            runtime,
-            before: Instant::now(),
-        })
-    }
-
-    /// After the submission. A clock that has not moved meanwhile is paused.
-    pub(crate) fn hold_if_paused(self) -> Option<ClockHold> {
-        if Instant::now() != self.before {
-            return None;
-        }
-        // Some systems' clocks tick slowly.
-        let start = std::time::Instant::now();
-        while start.elapsed() < SLOWEST_TICK {
-            std::hint::spin_loop();
-        }
-        if Instant::now() != self.before {
-            return None;
-        }
         let (alive, dropped) = mpsc::channel();
-        drop(self.runtime.spawn_blocking(move || {
+        drop(runtime.spawn_blocking(move || {
             // Ends with an error, when the other end is dropped.
             let _: Result<(), _> = dropped.recv();
         }));
-        Some(ClockHold { _alive: alive })
+        Some(Self { _alive: alive })
     }
 }
 

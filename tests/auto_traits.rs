@@ -1,33 +1,16 @@
 //! The auto traits of every public type, checked by the compiler: losing one breaks
 //! users' code, and so does promising one by accident.
 
-use offramp::backend::{Backend, Rayon, ThreadTask, Threads, Turn, Turns};
+mod common;
+
+use common::has;
+use offramp::backend::{Backend, Inline, Rayon, ThreadTask, Threads, Turn, Turns};
 use offramp::{AlreadyInstalled, Builder, ConfigError, Offload, Policy, Shutdown};
 use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
 use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
-
-/// Whether a type has a trait. An associated constant of the type itself goes before a
-/// trait's, but is there only where its bound holds.
-macro_rules! has {
-    ($type:ty, $trait:ident) => {{
-        #[allow(dead_code)]
-        struct Probe<T: ?Sized>(PhantomData<T>);
-        #[allow(dead_code)]
-        trait Otherwise {
-            const HAS: bool = false;
-        }
-        impl<T: ?Sized> Otherwise for Probe<T> {}
-        #[allow(dead_code)]
-        impl<T: ?Sized + $trait> Probe<T> {
-            const HAS: bool = true;
-        }
-        <Probe<$type>>::HAS
-    }};
-}
 
 macro_rules! table {
     ($($type:ty: $send:literal $sync:literal $unpin:literal $unwind:literal $by_ref:literal,)*) => {
@@ -91,6 +74,7 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         Flatten<Local>:                 false false true  true  true,
 
         dyn Backend:                    true  true  false false false,
+        Inline:                         true  true  true  true  true,
         Rayon:                          true  true  true  false false,
         Threads:                        true  true  true  true  true,
         ThreadTask:                     true  false true  false false,

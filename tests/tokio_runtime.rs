@@ -1,13 +1,17 @@
-//! The feature `tokio`: the paused clock of its tests, and `wait` on its event loop.
+//! The feature `tokio`: the paused clock of its tests, `wait` on its event loop, and the
+//! caller's runtime inside of a job.
 #![cfg(feature = "tokio")]
 
 mod common;
 
 use common::watchdog;
-use offramp::{Offload, offload_cpu, offload_io};
+use offramp::{Offload, OffloadError, offload_cpu, offload_cpu_with, offload_dedicated};
+use offramp::{offload_io, offload_io_with};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use tokio::runtime::{Handle, Runtime};
 use tokio::time::{Instant, pause, resume, sleep, timeout};
 
 const LONG: Duration = Duration::from_secs(100);
@@ -112,4 +116,138 @@ fn beside_a_runtime_wait_is_allowed() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
     assert_eq!(offload_io(|| 1).on(&offload).wait().unwrap(), 1);
+}
+
+#[test]
+fn a_job_runs_in_the_runtime_of_its_caller_and_in_no_other() {
+    let _watchdog = watchdog("the caller's runtime");
+    let builder = Offload::builder().io_max_threads(1);
+    let offload = builder.cpu_threads(1).build().unwrap();
+    let runtimes = [Runtime::new().unwrap(), Runtime::new().unwrap()];
+    let id = || Handle::try_current().ok().map(|runtime| runtime.id());
+    for _ in 0..3 {
+        for runtime in &runtimes {
+            let expected = Some(runtime.handle().id());
+            let outcomes = runtime.block_on(async {
+                [
+                    offload_io(id).on(&offload).await,
+                    offload_cpu(id).on(&offload).await,
+                    offload_io_with(move |_| Ok(id())).on(&offload).await,
+                    offload_cpu_with(move |_| Ok(id())).on(&offload).await,
+                    offload_dedicated(id).on(&offload).await,
+                    offload_io(id).on(&offload).try_spawn().unwrap().await,
+                ]
+            });
+            for outcome in outcomes {
+                assert_eq!(outcome.unwrap(), expected);
+            }
+            // Not what the last job left on the thread: also a panic leaves it.
+            let panics = offload_io(|| panic!("expected")).on(&offload);
+            let panicked: Result<(), _> = runtime.block_on(panics);
+            assert!(matches!(panicked, Err(OffloadError::Panicked(_))));
+            assert_eq!(offload_io(id).on(&offload).wait().unwrap(), None);
+            assert_eq!(offload_cpu(id).on(&offload).wait().unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn the_runtime_is_that_of_the_submission() {
+    let offload = Offload::builder().build().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let id = || Handle::current().id();
+    // Made outside, first polled inside.
+    let call = offload_io(id).on(&offload);
+    assert_eq!(runtime.block_on(call).unwrap(), runtime.handle().id());
+}
+
+#[tokio::test]
+async fn tasks_can_be_spawned_and_awaited_inside_of_a_job() {
+    let _watchdog = watchdog("tasks inside of a job");
+    let offload = Offload::builder().build().unwrap();
+    let job = || {
+        let task = tokio::spawn(async {
+            sleep(Duration::from_millis(1)).await;
+            20
+        });
+        let here = Handle::current().block_on(async { 1 });
+        here + Handle::current().block_on(task).unwrap()
+    };
+    assert_eq!(offload_io(job).on(&offload).await.unwrap(), 21);
+    assert_eq!(offload_cpu(job).on(&offload).await.unwrap(), 21);
+}
+
+#[tokio::test]
+async fn a_call_awaited_in_a_block_on_inside_of_a_job_is_seen() {
+    let _watchdog = watchdog("a call in a block_on");
+    for extra in [1, 0] {
+        let builder = Offload::builder().io_max_threads(1);
+        let offload = builder.io_extra_threads(extra).build().unwrap();
+        let inner = offload.clone();
+        let job = move || Handle::current().block_on(offload_io(|| 1).on(&inner));
+        match offload_io(job).on(&offload).await.unwrap() {
+            // In a thread that stands in for the one that waits.
+            Ok(value) => assert_eq!((value, extra), (1, 1)),
+            Err(OffloadError::WouldDeadlock) => assert_eq!(extra, 0),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn inside_of_a_job_wait_is_allowed_but_not_in_a_task_that_runs_there() {
+    let _watchdog = watchdog("wait inside of a job");
+    let offload = Offload::builder().io_max_threads(1).build().unwrap();
+    let (inner, cpu) = (offload.clone(), offload.clone());
+    let job = move || {
+        let wait = || offload_io(|| 1).on(&inner).wait().unwrap();
+        let handle = offload_io(|| 10).on(&inner).try_spawn().unwrap();
+        let outside = wait() + handle.wait().unwrap();
+        let in_task = Handle::current().block_on(async { panics(|| assert_eq!(wait(), 1)) });
+        (outside, in_task)
+    };
+    let (outside, in_task) = offload_io(job).on(&offload).await.unwrap();
+    assert_eq!(outside, 11);
+    assert!(in_task.unwrap().contains(".await"));
+    let job = move || offload_io(|| 2).on(&cpu).wait().unwrap();
+    assert_eq!(offload_cpu(job).on(&offload).await.unwrap(), 2);
+}
+
+#[test]
+fn a_job_that_waits_keeps_no_task_of_its_runtime_going() {
+    let _watchdog = watchdog("a runtime that ends");
+    let offload = Offload::builder().io_max_threads(1).build().unwrap();
+    let occupied = common::Occupied::io(&offload, 1);
+    let runtime = Runtime::new().unwrap();
+    let (sender, ended) = mpsc::channel::<()>();
+    runtime.spawn(async move {
+        let _sender = sender;
+        std::future::pending::<()>().await;
+    });
+    let entered = runtime.enter();
+    let waits = offload_io(|| Handle::try_current().is_ok()).on(&offload);
+    let waits = waits.try_spawn().unwrap();
+    drop(entered);
+    drop(runtime);
+    // The handle that was taken along keeps no task going.
+    assert!(ended.recv().is_err());
+    occupied.release();
+    assert!(waits.wait().unwrap());
+}
+
+#[tokio::test]
+async fn what_is_refused_is_the_closure_itself() {
+    let builder = Offload::builder().io_max_threads(1);
+    let offload = builder.capacity(1).build().unwrap();
+    let occupied = common::Occupied::io(&offload, 1);
+    let waits = offload_io(|| ()).on(&offload).try_spawn().unwrap();
+    fn one() -> u32 {
+        1
+    }
+    let call: fn() -> u32 = one;
+    let refused = offload_io(call).on(&offload).try_spawn().unwrap_err();
+    let closure: fn() -> u32 = refused.into_inner();
+    assert_eq!(closure(), 1);
+    occupied.release();
+    waits.await.unwrap();
 }

@@ -6,12 +6,14 @@
 //! the crate are threads of its own (the default for I/O) and [`Rayon`] (the
 //! default for CPU work).
 
+mod inline;
 mod rayon;
 pub(crate) mod threads;
 mod tickets;
 #[cfg(feature = "tokio")]
 mod tokio;
 
+pub use self::inline::Inline;
 pub use self::rayon::Rayon;
 pub(crate) use self::rayon::{OwnRayon, Settings as RayonSettings};
 pub use self::threads::ThreadTask;
@@ -76,6 +78,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A turn that was lent is taken back.
     fn take_back(&self) {}
+
+    /// Whether [`demand`](Self::demand) itself runs the jobs, on the thread that submits
+    /// them, as [`Inline`]'s does. Then no timer thread is started for jobs that run for
+    /// too long. Asked once, when the pool is made.
+    fn runs_inline(&self) -> bool {
+        false
+    }
 
     /// Changes how many jobs run at most at the same time. `false`, the default: it
     /// cannot.

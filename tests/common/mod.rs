@@ -3,7 +3,7 @@
 //! CPUs or look at the heap.
 
 // Each test binary uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 use offramp::{Handle, Offload};
 use std::io::{self, Write};
@@ -255,3 +255,23 @@ impl Random {
         self.next() % end
     }
 }
+
+/// Whether a type has a trait. An associated constant of the type itself goes before a
+/// trait's, but is there only where its bound holds.
+macro_rules! has {
+    ($type:ty, $trait:ident) => {{
+        #[allow(dead_code)]
+        struct Probe<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code)]
+        trait Otherwise {
+            const HAS: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for Probe<T> {}
+        #[allow(dead_code)]
+        impl<T: ?Sized + $trait> Probe<T> {
+            const HAS: bool = true;
+        }
+        <Probe<$type>>::HAS
+    }};
+}
+pub(crate) use has;
