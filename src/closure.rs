@@ -1,7 +1,9 @@
 //! The forms of closure that can be offloaded.
 
 use crate::cancel::Stopped;
+use crate::context::{Contexts, Hooks};
 use crate::core::job::Work;
+use crate::core::unwind::contain;
 use crate::core::view::Job;
 use std::marker::PhantomData;
 
@@ -38,6 +40,7 @@ impl<F: FnOnce(&Job) -> Result<R, Stopped> + Send + 'static, R> Closure<R, WithJ
 /// A closure as the core's work.
 pub(crate) struct Body<F, R, Form> {
     closure: F,
+    contexts: Contexts,
     /// The runtime that the call was made in, entered while the closure runs.
     #[cfg(feature = "tokio")]
     runtime: Option<tokio::runtime::Handle>,
@@ -46,9 +49,10 @@ pub(crate) struct Body<F, R, Form> {
 
 impl<F, R, Form> Body<F, R, Form> {
     /// Made on the thread that makes the call.
-    pub(crate) fn new(closure: F) -> Self {
+    pub(crate) fn new(closure: F, hooks: &Hooks) -> Self {
         Self {
             closure,
+            contexts: Contexts::capture(hooks),
             #[cfg(feature = "tokio")]
             runtime: tokio::runtime::Handle::try_current().ok(),
             types: PhantomData,
@@ -61,6 +65,7 @@ impl<F, R, Form> Body<F, R, Form> {
     }
 
     pub(crate) fn into_closure(self) -> F {
+        contain(|| drop(self.contexts));
         self.closure
     }
 }
@@ -74,6 +79,7 @@ where
     type Output = R;
 
     fn run(self, job: &Job) -> Result<R, Stopped> {
+        let _exits = self.contexts.enter();
         // Left before the handle is dropped, also in a panic.
         #[cfg(feature = "tokio")]
         let _entered = self.runtime.as_ref().map(tokio::runtime::Handle::enter);

@@ -1,12 +1,12 @@
-//! [`Offloaded`], the future of a call, and its options.
+//! [`Offloaded`], the future of a call.
+
+mod options;
 
 use crate::adapt::interruption::Interruption;
 use crate::builder::ConfigError;
-use crate::clock;
 use crate::closure::{Body, Closure, Plain};
 use crate::core::extension::Extension;
 use crate::core::unwind::contain;
-use crate::core::view::Job;
 use crate::current;
 use crate::error::{OffloadError, Refused};
 use crate::handle::{Handle, OnLeave, Submitted};
@@ -25,7 +25,6 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 /// A call that will run on a pool: the future made by
 /// [`offload_io`](crate::offload_io) and its siblings.
@@ -117,129 +116,6 @@ where
             invalid: None,
             form: PhantomData,
         }
-    }
-
-    /// Runs on `offload` instead of the process-wide default.
-    ///
-    /// Set before the first poll; later it changes nothing.
-    pub fn on(mut self, offload: &Offload) -> Self {
-        self.place("on", "another `Offload`");
-        self.on = Some(offload.clone());
-        self
-    }
-
-    /// Names the call: in [`Panicked`](crate::Panicked), and for the closure in [`Job::label`].
-    ///
-    /// Costs one more allocation for the job.
-    pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
-        self.label = Some(label.into());
-        self
-    }
-
-    /// Waits in `lane` instead of the line that all other calls share. What an I/O job calls
-    /// on its own pool inherits its lane.
-    ///
-    /// A lane of another instance than the call runs [`on`](Self::on) is an error
-    /// ([`Config`](OffloadError::Config)). Costs one more allocation for the job.
-    pub fn lane(mut self, lane: &Lane) -> Self {
-        self.place("lane", lane.name());
-        self.lane = Some(lane.clone());
-        self
-    }
-
-    /// Gives the call so much time from now on, for waiting and running together.
-    ///
-    /// When it is over and there is no value yet, the future resolves as
-    /// [`DeadlineExceeded`](OffloadError::DeadlineExceeded), at most some 5 ms later, also
-    /// if every worker is stuck. A job that waits then never starts: its closure is dropped
-    /// by the poll. One that runs sees it at its checkpoints, and in [`Job::remaining`]
-    /// beforehand; it goes on as an orphan, as after a [drop](Self#cancellation). Nobody
-    /// needs to poll for a job not to start after its deadline.
-    ///
-    /// The earlier of several deadlines counts, also that of an I/O job which makes the
-    /// call.
-    ///
-    /// # Cost
-    ///
-    /// Two more allocations, and the pools' timer thread while such calls are pending. A
-    /// system call only where it sleeps for longer than this call may take.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        self.due(clock::now().saturating_add(nanos))
-    }
-
-    /// The same with a point in time.
-    pub fn deadline(self, deadline: Instant) -> Self {
-        self.due(clock::at(deadline))
-    }
-
-    /// Once this call has been submitted (by the first poll, or `try_spawn`) the closure
-    /// runs, exactly once, unless the process dies: for a commit, a flush.
-    ///
-    /// Dropping the future, or the handle, lets it go on; `abort` does nothing. It waits
-    /// where [`max_pending`](crate::Builder::max_pending) jobs do already, it is not
-    /// discarded by a [shutdown](Offload::shutdown), and if no thread can be started it
-    /// waits until one can. It does not inherit a deadline. What refuses it says so, before
-    /// it is submitted: [`ShutDown`](OffloadError::ShutDown),
-    /// [`Forked`](OffloadError::Forked), and
-    /// [`Config`](OffloadError::Config) for a call with a deadline of its own, which
-    /// contradicts it. `try_spawn` still refuses at [`capacity`](crate::Builder::capacity),
-    /// and hands the closure back.
-    pub fn must_run(mut self) -> Self {
-        self.on_leave = OnLeave::Run;
-        self
-    }
-
-    /// If the call is cancelled, or its time is over, before it started, its closure is
-    /// dropped by a thread of the pool: for captures whose destructors block.
-    ///
-    /// Until then it keeps its room in the queue. A [shutdown](Offload::shutdown) that
-    /// discards drops it where it is awaited, though, like the others.
-    pub fn drop_on_pool(mut self) -> Self {
-        if self.on_leave == OnLeave::Cancel {
-            self.on_leave = OnLeave::CancelOnPool;
-        }
-        self
-    }
-
-    /// Gives the call no more time than `job` has, which makes it: for calls of CPU jobs.
-    /// Those of I/O jobs inherit the deadline by themselves.
-    pub fn inherit(self, job: &Job) -> Self {
-        match job.header().deadline() {
-            Some(deadline) => self.due(deadline),
-            None => self,
-        }
-    }
-
-    /// It is for a value, which has its pools and its line: from here on they stay.
-    pub(crate) fn in_its_place(mut self) -> Self {
-        self.is_placed = true;
-        self
-    }
-
-    fn place(&mut self, field: &'static str, value: &str) {
-        if self.is_placed {
-            let allowed = "left alone for a call of a `Blocking`: its place is the value's";
-            let error = ConfigError::new(field, value.to_owned(), allowed);
-            self.invalid = Some(Box::new(error));
-        }
-    }
-
-    /// It will not run, for this reason.
-    pub(crate) fn refused(mut self, error: ConfigError) -> Self {
-        self.invalid = Some(Box::new(error));
-        self
-    }
-
-    /// What ends it from outside when its caller leaves it running.
-    pub(crate) fn interrupted_by(mut self, interruption: Option<Arc<Interruption>>) -> Self {
-        self.interruption = interruption;
-        self
-    }
-
-    fn due(mut self, due: u64) -> Self {
-        self.deadline = Some(self.deadline.map_or(due, |earlier| earlier.min(due)));
-        self
     }
 
     /// Submits the call now, without awaiting it, if fewer than
@@ -390,7 +266,7 @@ where
             let label = self.label.take();
             Box::new(Extension::new(label, self.deadline, must_run, lane))
         });
-        let body = Body::<F, R, Form>::new(closure);
+        let body = Body::<F, R, Form>::new(closure, offload.hooks());
         #[cfg(feature = "tokio")]
         let clock = body.is_in_runtime().then(ClockLook::new);
         let waker = cx.map(|cx| cx.waker().clone());

@@ -3,6 +3,7 @@
 
 use crate::backend::Turns;
 use crate::builder::{Builder, ConfigError, MOST_THREADS};
+use crate::context::Hooks;
 use crate::lane::{self, Lane};
 use crate::pool::Kind;
 use crate::shutdown::{Backlog, Shutdown};
@@ -56,6 +57,7 @@ struct Shared {
     cpu: Turns,
     dedicated: Turns,
     policy: Policy,
+    hooks: Hooks,
     /// Jobs that wait for a shutdown of the pools they run in.
     shutdowns_inside: AtomicU64,
     /// By name, as long as there are handles.
@@ -116,6 +118,7 @@ impl Offload {
         dedicated: Turns,
         policy: Policy,
         most_orphans: usize,
+        hooks: Hooks,
     ) -> Self {
         let shared = Arc::new_cyclic(|weak| {
             for turns in [&io, &cpu, &dedicated] {
@@ -131,6 +134,7 @@ impl Offload {
                 cpu,
                 dedicated,
                 policy,
+                hooks,
                 shutdowns_inside: AtomicU64::new(0),
                 lanes: Mutex::default(),
                 most_orphans,
@@ -310,6 +314,10 @@ impl Offload {
             Kind::Cpu => &self.shared.cpu,
             Kind::Dedicated => &self.shared.dedicated,
         }
+    }
+
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.shared.hooks
     }
 
     pub(crate) fn policy(&self) -> Policy {
