@@ -62,7 +62,7 @@ pub use crate::core::view::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     activity::RunningJob,
-    adapt::{BlockingIter, OffloadedIter, offload_iter},
+    adapt::{BlockingIter, OffloadedIter, Unblock, offload_iter},
     builder::{Builder, ConfigError},
     closure::{Plain, WithJob},
     current::{checkpoint, remaining},
