@@ -20,6 +20,8 @@ mod builder;
 #[cfg(not(offramp_loom))]
 mod closure;
 #[cfg(not(offramp_loom))]
+pub mod compat;
+#[cfg(not(offramp_loom))]
 mod current;
 #[cfg(not(offramp_loom))]
 pub mod defaults;
