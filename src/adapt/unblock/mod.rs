@@ -1,7 +1,7 @@
 //! [`Unblock`]: a blocking reader, writer or iterator, as its async counterpart.
 
-// Reading, writing and seeking come with one of two features.
-#![cfg_attr(not(any(feature = "futures-io", feature = "tokio")), allow(dead_code))]
+// Which parts of it are used is up to the traits, hence to the features.
+#![cfg_attr(not(all(feature = "futures-io", feature = "tokio")), allow(dead_code))]
 
 mod bytes;
 mod content;
