@@ -71,7 +71,7 @@ pub use crate::core::view::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     activity::RunningJob,
-    adapt::{Blocking, BlockingIter, OffloadedIter, Pinned, offload_iter},
+    adapt::{Blocking, BlockingIter, OffloadedIter, Pinned, Unblock, offload_iter},
     builder::{Builder, ConfigError},
     closure::{Plain, WithJob},
     context::ContextHook,

@@ -7,8 +7,10 @@ mod hand_over;
 pub(crate) mod interruption;
 mod iter;
 mod pinned;
+mod unblock;
 
 pub use blocking::Blocking;
 pub use blocking_iter::BlockingIter;
 pub use iter::{OffloadedIter, offload_iter};
 pub use pinned::Pinned;
+pub use unblock::Unblock;

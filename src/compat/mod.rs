@@ -4,6 +4,7 @@
 //! Like their originals they are eager, and a dropped handle does what theirs does. Each
 //! module lists every difference.
 
+pub mod blocking;
 #[cfg(feature = "tokio")]
 mod link;
 #[cfg(feature = "tokio")]
