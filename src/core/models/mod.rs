@@ -10,6 +10,7 @@ mod crew;
 mod job;
 mod planted;
 mod queue;
+mod rayon;
 mod residents;
 
 use super::caller::{Caller, Left};
