@@ -12,11 +12,15 @@ mod sync;
 #[cfg(not(offramp_loom))]
 mod activity;
 #[cfg(not(offramp_loom))]
+mod adapt;
+#[cfg(not(offramp_loom))]
 pub mod backend;
 #[cfg(not(offramp_loom))]
 mod builder;
 #[cfg(not(offramp_loom))]
 mod closure;
+#[cfg(not(offramp_loom))]
+pub mod compat;
 #[cfg(not(offramp_loom))]
 mod current;
 #[cfg(not(offramp_loom))]
@@ -60,6 +64,7 @@ pub use crate::core::view::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     activity::RunningJob,
+    adapt::{BlockingIter, OffloadedIter, Unblock, offload_iter},
     builder::{Builder, ConfigError},
     closure::{Plain, WithJob},
     current::{checkpoint, remaining},
