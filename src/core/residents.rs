@@ -148,7 +148,8 @@ impl Residents {
         } else {
             roots.has_work() && roots.waiting() > 0
         };
-        let stay = !(enough || roots.is_closed()) || planted("residents: no look before sleeping");
+        let closed = roots.is_closed() && !planted("residents: no look for a stop");
+        let stay = !(enough || closed) || planted("residents: no look before sleeping");
         let rung = stay && self.bell.park(awaited.then_some(ARRIVAL));
         // ORDERING: AcqRel, partner: `ring`: exactly one of us takes the flag.
         if !rung && !self.bell_waits.swap(false, Ordering::AcqRel) {

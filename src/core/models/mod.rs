@@ -11,6 +11,7 @@ mod interrupt;
 mod job;
 mod planted;
 mod queue;
+mod rayon;
 mod residents;
 
 use super::caller::{Caller, Left};

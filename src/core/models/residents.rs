@@ -1,203 +1,120 @@
-//! Residents, bell, submitters and stop, with a stand-in for rayon.
-//!
-//! The stand-in keeps what matters: a worker that waits may first run what it finds in
-//! rayon's queues. There are four (its own deque, its broadcasts, other deques, the
-//! injector); one common queue, filled at any moment, has all their orders. So a released
-//! resident may arrive late, by the length of a piece, and each worker has a stack whose
-//! depth is known when a root starts.
+//! Residents, bell, submitters and stop, on a stand-in for rayon.
 
-use super::{Fate, check};
+use super::rayon::{Latch, Rayon, Threads};
+use super::{Fate, await_it, check, push};
 use crate::core::caller::Caller;
-use crate::core::queue::Queue;
-use crate::core::residents::{Released, Residents, Roots};
 use crate::sync::planted;
-use loom::sync::{Arc, Mutex, Notify};
 use loom::thread;
-use std::cell::Cell;
-use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
-type Piece = Box<dyn FnOnce() + Send>;
-
-/// What the workers share.
-struct Rayon {
-    queue: Queue,
-    residents: Residents,
-    pieces: Mutex<VecDeque<Piece>>,
-    /// The bell pool has one thread, so one wait runs at a time. Who holds this lock
-    /// plays the bell thread.
-    bell: Mutex<()>,
+fn submit<R: Send + 'static>(
+    rayon: &Arc<Rayon>,
+    root: impl FnOnce() -> R + Send + 'static,
+) -> Option<Caller<R>> {
+    let caller = push(&rayon.queue, 9, root)?;
+    rayon.demand();
+    Some(caller)
 }
 
-/// A worker with the depth of its stack.
-struct Worker {
-    rayon: Arc<Rayon>,
-    depth: Cell<usize>,
+fn run<R: Send + 'static>(rayon: &Arc<Rayon>, root: impl FnOnce() -> R + Send + 'static) -> R {
+    let caller = submit(rayon, root).expect("the queue is open");
+    await_it(caller).expect("the root ran")
 }
 
-impl Rayon {
-    fn start(workers: usize) -> (Arc<Self>, Vec<thread::JoinHandle<()>>) {
-        let rayon = Arc::new(Self {
-            queue: Queue::new(usize::MAX),
-            residents: Residents::new(),
-            pieces: Mutex::new(VecDeque::new()),
-            bell: Mutex::new(()),
-        });
-        let worker = || {
-            let worker = Worker {
-                rayon: Arc::clone(&rayon),
-                depth: Cell::new(0),
-            };
-            // Rayon's start handler: residents live below everything else.
-            thread::spawn(move || {
-                let residents = &worker.rayon.residents;
-                residents.reside(&worker, || worker.install());
-            })
-        };
-        let threads = (0..workers).map(|_| worker()).collect();
-        (rayon, threads)
-    }
-
-    fn submit(&self, fate: &Fate) -> Caller<()> {
-        let caller = super::push(&self.queue, 9, fate.closure()).unwrap();
-        self.residents.ring();
-        caller
-    }
-
-    fn stop(&self, workers: Vec<thread::JoinHandle<()>>) {
-        self.queue.close();
-        self.residents.ring();
-        for worker in workers {
-            worker.join().unwrap();
-        }
-        assert_eq!(self.queue.pending(), 0);
-    }
+fn two_roots_that_meet(rayon: &Arc<Rayon>) -> (Caller<()>, Caller<()>) {
+    let met = Latch::default();
+    let waits = submit(rayon, {
+        let (rayon, met) = (Arc::clone(rayon), Latch::clone(&met));
+        move || rayon.block_on(&met)
+    });
+    let comes = submit(rayon, {
+        let rayon = Arc::clone(rayon);
+        move || rayon.set(&met, ())
+    });
+    (waits.expect("open"), comes.expect("open"))
 }
 
-impl Worker {
-    /// `install` on the bell pool: the wait runs there, and this worker, released or
-    /// not, may be busy with a piece before it comes back.
-    fn install(&self) -> Released {
-        let released = {
-            let _bell = self.rayon.bell.lock().unwrap();
-            self.rayon.residents.wait_for_bell(&Seen(&self.rayon.queue))
-        };
-        let piece = self.rayon.pieces.lock().unwrap().pop_front();
-        if let Some(piece) = piece {
-            self.depth.set(self.depth.get() + 1);
-            piece();
-            if planted("residents: root on a waiting worker") {
-                // What rayon does with a root that is in its queues.
-                self.run_next(|_| {});
-            }
-            self.depth.set(self.depth.get() - 1);
-        }
-        released
-    }
-}
-
-/// The queue as the bell thread sees it.
-struct Seen<'a>(&'a Queue);
-
-impl Roots for Seen<'_> {
-    fn has_work(&self) -> bool {
-        self.0.has_work()
-    }
-
-    fn waiting(&self) -> usize {
-        self.0.pending()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    fn run_next(&self, _: impl FnOnce(bool)) -> bool {
-        unreachable!("the bell thread runs no roots")
-    }
-}
-
-impl Roots for Worker {
-    fn has_work(&self) -> bool {
-        self.rayon.queue.has_work()
-    }
-
-    fn waiting(&self) -> usize {
-        self.rayon.queue.pending()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.rayon.queue.is_closed()
-    }
-
-    fn run_next(&self, taken: impl FnOnce(bool)) -> bool {
-        let Some(next) = self.rayon.queue.next() else {
-            return false;
-        };
-        taken(next.more);
-        assert_eq!(self.depth.get(), 0, "a root starts on an empty stack only");
-        self.depth.set(1);
-        next.job.run(std::ptr::null(), |_| ()).0.complete();
-        self.depth.set(0);
-        true
+fn stop(rayon: &Rayon) {
+    rayon.queue.close();
+    if !planted("residents: a stop unheard") {
+        rayon.residents.ring();
     }
 }
 
 #[test]
 fn a_root_against_a_resident_going_to_wait() {
-    check("a_root_against_a_resident_going_to_wait", Some(3), || {
-        let (rayon, workers) = Rayon::start(1);
+    check("a_root_against_a_resident_going_to_wait", Some(2), || {
+        let (rayon, threads) = Rayon::start(1);
         let fate = Fate::new();
-        super::await_it(rayon.submit(&fate)).unwrap();
+        run(&rayon, fate.closure());
         assert_eq!(fate.runs(), 1);
         loom::stop_exploring();
-        rayon.stop(workers);
+        stop(&rayon);
+        threads.join(&rayon);
     });
 }
 
 #[test]
 fn two_roots_one_after_the_other() {
     check("two_roots_one_after_the_other", Some(1), || {
-        let (rayon, workers) = Rayon::start(1);
+        let (rayon, threads) = Rayon::start_parked(1);
         for _ in 0..2 {
             let fate = Fate::new();
-            super::await_it(rayon.submit(&fate)).unwrap();
+            run(&rayon, fate.closure());
             assert_eq!(fate.runs(), 1);
         }
         loom::stop_exploring();
-        rayon.stop(workers);
+        stop(&rayon);
+        threads.join(&rayon);
     });
 }
 
 #[test]
 fn a_root_against_stop() {
     check("a_root_against_stop", Some(2), || {
-        let (rayon, workers) = Rayon::start(1);
+        let (rayon, threads) = Rayon::start(1);
         let fate = Fate::new();
-        let caller = rayon.submit(&fate);
-        rayon.stop(workers);
-        super::await_it(caller).unwrap();
+        let caller = submit(&rayon, fate.closure()).expect("open");
+        stop(&rayon);
+        threads.join(&rayon);
+        await_it(caller).unwrap();
         assert_eq!(fate.runs(), 1);
+    });
+}
+
+/// Residents, bell, submitter and stopper at once: the root is refused, or runs.
+#[test]
+fn a_submitter_against_stop() {
+    check("a_submitter_against_stop", Some(2), || {
+        let (rayon, threads) = Rayon::start(1);
+        let fate = Fate::new();
+        let submitter = thread::spawn({
+            let (rayon, root) = (Arc::clone(&rayon), fate.closure());
+            move || match submit(&rayon, root) {
+                Some(caller) => {
+                    await_it(caller).expect("the root ran");
+                    1
+                }
+                None => 0,
+            }
+        });
+        stop(&rayon);
+        let accepted = submitter.join().unwrap();
+        threads.join(&rayon);
+        assert_eq!(fate.runs(), accepted);
     });
 }
 
 #[test]
 fn two_roots_that_need_each_other() {
     check("two_roots_that_need_each_other", Some(1), || {
+        let (rayon, threads) = Rayon::start_parked(2);
+        let (waits, comes) = two_roots_that_meet(&rayon);
+        await_it(waits).unwrap();
+        await_it(comes).unwrap();
         loom::stop_exploring();
-        let (rayon, workers) = Rayon::start(2);
-        loom::explore();
-        let met = Arc::new(Notify::new());
-        let waits = super::push(&rayon.queue, 9, {
-            let met = Arc::clone(&met);
-            move || met.wait()
-        });
-        rayon.residents.ring();
-        let comes = super::push(&rayon.queue, 9, move || met.notify());
-        rayon.residents.ring();
-        super::await_it(waits.unwrap()).unwrap();
-        super::await_it(comes.unwrap()).unwrap();
-        loom::stop_exploring();
-        rayon.stop(workers);
+        stop(&rayon);
+        threads.join(&rayon);
     });
 }
 
@@ -206,23 +123,17 @@ fn two_roots_that_need_each_other() {
 #[test]
 fn roots_in_a_workers_hands_against_the_bell() {
     check("roots_in_a_workers_hands_against_the_bell", Some(2), || {
-        let (rayon, workers) = Rayon::start(1);
-        let met = Arc::new(Notify::new());
-        let waits = super::push(&rayon.queue, 9, {
-            let met = Arc::clone(&met);
-            move || met.wait()
-        });
-        rayon.residents.ring();
-        let comes = super::push(&rayon.queue, 9, move || met.notify());
-        rayon.residents.ring();
+        let (rayon, threads) = Rayon::start(1);
+        let (waits, comes) = two_roots_that_meet(&rayon);
         if let Some(next) = rayon.queue.next() {
             rayon.residents.taken(next.more);
             next.job.run(std::ptr::null(), |_| ()).0.complete();
         }
-        super::await_it(waits.unwrap()).unwrap();
-        super::await_it(comes.unwrap()).unwrap();
+        await_it(waits).unwrap();
+        await_it(comes).unwrap();
         loom::stop_exploring();
-        rayon.stop(workers);
+        stop(&rayon);
+        threads.join(&rayon);
     });
 }
 
@@ -232,19 +143,125 @@ fn roots_in_a_workers_hands_against_the_bell() {
 #[test]
 fn a_release_that_does_not_arrive() {
     check("a_release_that_does_not_arrive", Some(1), || {
-        let (rayon, workers) = Rayon::start(2);
-        let done = Arc::new(Notify::new());
-        rayon.pieces.lock().unwrap().push_back({
-            let done = Arc::clone(&done);
-            Box::new(move || done.wait())
+        let (rayon, threads) = Rayon::start_parked(2);
+        let done = Latch::default();
+        rayon.spawn({
+            let (rayon, done) = (Arc::clone(&rayon), Latch::clone(&done));
+            move || rayon.block_on(&done)
         });
         let fate = Fate::new();
-        let caller = rayon.submit(&fate);
+        let caller = submit(&rayon, fate.closure()).expect("open");
         rayon.residents.expire();
-        super::await_it(caller).unwrap();
-        done.notify();
+        await_it(caller).unwrap();
+        rayon.set(&done, ());
         assert_eq!(fate.runs(), 1);
         loom::stop_exploring();
-        rayon.stop(workers);
+        stop(&rayon);
+        threads.join(&rayon);
+    });
+}
+
+/// A root's own deque comes first when it waits: what it spawned there last, first.
+#[test]
+fn a_root_that_submits_another_before_its_join_waits() {
+    check(
+        "a_root_that_submits_another_before_its_join_waits",
+        Some(1),
+        || {
+            let (rayon, threads) = Rayon::start(1);
+            let other = run(&rayon, {
+                let rayon = Arc::clone(&rayon);
+                move || {
+                    let mut other = None;
+                    rayon.join(|| other = submit(&rayon, || ()), || {});
+                    other.expect("open")
+                }
+            });
+            await_it(other).unwrap();
+            loom::stop_exploring();
+            stop(&rayon);
+            threads.join(&rayon);
+        },
+    );
+}
+
+/// Both workers wait in a join. The first one's stack has a root, and on it a piece of the
+/// piece that the second one stole; the second one waits in that piece's join, with no root
+/// below it. So counting the roots on a stack would not do.
+struct EverybodyWaits {
+    rayon: Arc<Rayon>,
+    threads: Threads,
+    root: Caller<()>,
+    /// Ends the piece on top.
+    go: Latch,
+}
+
+impl EverybodyWaits {
+    /// `on_top` is the end of the piece on top.
+    fn prepare(on_top: impl FnOnce(&Arc<Rayon>) + Send + 'static) -> Self {
+        loom::stop_exploring();
+        let (rayon, threads) = Rayon::start(2);
+        let [is_stolen, is_stolen_back, go] = [(); 3].map(|()| Latch::default());
+        let stolen_back = {
+            let (rayon, is_stolen_back) = (Arc::clone(&rayon), Latch::clone(&is_stolen_back));
+            let go = Latch::clone(&go);
+            move || {
+                rayon.set(&is_stolen_back, ());
+                rayon.block_on(&go);
+                on_top(&rayon);
+            }
+        };
+        let stolen = {
+            let (rayon, is_stolen) = (Arc::clone(&rayon), Latch::clone(&is_stolen));
+            let is_stolen_back = Latch::clone(&is_stolen_back);
+            move || {
+                rayon.set(&is_stolen, ());
+                rayon.join(|| rayon.block_on(&is_stolen_back), stolen_back);
+            }
+        };
+        let root = submit(&rayon, {
+            let rayon = Arc::clone(&rayon);
+            move || rayon.join(|| rayon.block_on(&is_stolen), stolen)
+        });
+        rayon.block_on(&is_stolen_back);
+        loom::explore();
+        Self {
+            root: root.expect("open"),
+            rayon,
+            threads,
+            go,
+        }
+    }
+
+    fn end(self, other: impl FnOnce() -> Caller<()>) {
+        self.rayon.set(&self.go, ());
+        await_it(self.root).unwrap();
+        // From here on stacks are empty.
+        loom::stop_exploring();
+        await_it(other()).unwrap();
+        stop(&self.rayon);
+        self.threads.join(&self.rayon);
+    }
+}
+
+#[test]
+fn a_root_from_outside_while_everybody_waits() {
+    check("a_root_from_outside_while_everybody_waits", Some(1), || {
+        let everybody = EverybodyWaits::prepare(|_| {});
+        let other = submit(&everybody.rayon, || ()).expect("open");
+        everybody.end(|| other);
+    });
+}
+
+/// What the piece leaves on its worker's deque, the other worker may steal.
+#[test]
+fn a_root_from_a_piece_while_everybody_waits() {
+    check("a_root_from_a_piece_while_everybody_waits", Some(1), || {
+        let other = Arc::new(Mutex::new(None));
+        let everybody = EverybodyWaits::prepare({
+            let other = Arc::clone(&other);
+            move |rayon| *other.lock().unwrap() = submit(rayon, || ())
+        });
+        everybody.end(|| other.lock().unwrap().take().expect("open"));
     });
 }
