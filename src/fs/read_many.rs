@@ -1,0 +1,298 @@
+//! [`read_many`]: whole files, several to a job, in order.
+
+use super::at_path::{at_path, not_called};
+use crate::cancel::Stopped;
+use crate::clock;
+use crate::core::view::Job;
+use crate::error::OffloadError;
+use crate::{Lane, Offload, offload_io_with};
+use futures_core::Stream;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::iter::Fuse;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::vec;
+
+/// Most files that one job reads: by then the job itself costs little beside them.
+const MOST_FILES: usize = 64;
+
+/// When a job has read for so long (ns), or so many bytes, it reads no further file. Files
+/// that are slower, or larger, have a job each.
+const ENOUGH_TIME: u64 = 1_000_000;
+const ENOUGH_BYTES: usize = 256 * 1024;
+
+/// Reads whole files, `concurrency` of them at a time (at least 1), and gives their contents in the
+/// order of `paths`.
+///
+/// Small files are read several to a job, as many as are fast, up to 64: so thousands of
+/// them cost little more than their system calls. Files that are slow or large have jobs
+/// of their own.
+///
+/// ```
+/// use futures::TryStreamExt;
+/// use offramp::fs;
+/// # futures::executor::block_on(async {
+/// let texts = fs::read_many(["Cargo.toml", "README.md"], 8);
+/// let texts: Vec<Vec<u8>> = texts.try_collect().await?;
+/// assert_eq!(texts.len(), 2);
+/// # Ok::<_, std::io::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// `paths` is advanced by the stream's polls, on the event loop: an iterator that blocks, as
+/// [`std::fs::ReadDir`] does, is collected beforehand.
+pub fn read_many<I>(paths: I, concurrency: usize) -> ReadMany<I::IntoIter>
+where
+    I: IntoIterator,
+    I::Item: Into<PathBuf>,
+{
+    ReadMany {
+        paths: paths.into_iter().fuse(),
+        batches: VecDeque::new(),
+        concurrency: concurrency.max(1),
+        files: 1,
+        on: None,
+        lane: None,
+        label: None,
+    }
+}
+
+/// The stream made by [`read_many`]: an [`io::Result`] for each path, in their order.
+///
+/// # Errors
+///
+/// A file that cannot be read is one item, which names its path, and the stream goes on. It has the
+/// kind of the system's error, and that as its source. Where a job was
+/// refused, or not run for another reason, each of its files is such an item, of the kind
+/// [`Other`](io::ErrorKind::Other) with the [`OffloadError`] as its source.
+///
+/// # Backpressure
+///
+/// At most `concurrency` jobs run, or have run and wait for their files to be taken; so a
+/// consumer that is slow stops the reading. A job reads no further file when it has had 64 of
+/// them, 256 KiB, or 1 ms. So the stream holds at most `concurrency` times 256 KiB and a
+/// largest file, and a slow file holds up at most those 63 that its job has read before.
+///
+/// # Cancellation
+///
+/// Dropping the stream drops the jobs that wait, and each one that runs stops after the file that it is
+/// reading.
+///
+/// # Cost
+///
+/// A job's cost, a few microseconds, for some 64 small files; an allocation or two for
+/// each job and each file.
+#[must_use = "a stream reads nothing until it is polled"]
+pub struct ReadMany<I> {
+    paths: Fuse<I>,
+    /// In the order of the paths.
+    batches: VecDeque<Batch>,
+    /// Most batches that are being read or wait to be taken.
+    concurrency: usize,
+    /// How many files the next batch has.
+    files: usize,
+    on: Option<Offload>,
+    lane: Option<Lane>,
+    label: Option<Cow<'static, str>>,
+}
+
+type Item = io::Result<Vec<u8>>;
+
+enum Batch {
+    /// What a job has left over. Not empty.
+    Unread(Vec<PathBuf>),
+    Reading {
+        paths: Arc<Vec<PathBuf>>,
+        call: Pin<Box<dyn Future<Output = Result<Files, OffloadError>> + Send>>,
+    },
+    /// To be taken.
+    Read(vec::IntoIter<Item>),
+}
+
+/// What a job has read: the first file at least, and how long it took, in ns.
+struct Files {
+    read: Vec<Item>,
+    took: u64,
+}
+
+// The iterator is never pinned.
+impl<I> Unpin for ReadMany<I> {}
+
+impl<I> ReadMany<I> {
+    /// Reads on `offload` instead of the process-wide default.
+    ///
+    /// Set before the first poll, as the other options.
+    pub fn on(mut self, offload: &Offload) -> Self {
+        self.on = Some(offload.clone());
+        self
+    }
+
+    /// Its jobs wait in `lane`.
+    pub fn lane(mut self, lane: &Lane) -> Self {
+        self.lane = Some(lane.clone());
+        self
+    }
+
+    /// Names its jobs.
+    pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    fn read(&self, paths: Vec<PathBuf>) -> Batch {
+        let paths = Arc::new(paths);
+        let mut call = offload_io_with({
+            let paths = Arc::clone(&paths);
+            move |job| read_files(job, &paths)
+        });
+        if let Some(offload) = &self.on {
+            call = call.on(offload);
+        }
+        if let Some(lane) = &self.lane {
+            call = call.lane(lane);
+        }
+        if let Some(label) = &self.label {
+            call = call.label(label.clone());
+        }
+        let call = Box::pin(call);
+        Batch::Reading { paths, call }
+    }
+
+    /// Looks at the batch at this place. What its job has left over comes behind it.
+    fn look_at(&mut self, place: usize, cx: &mut Context<'_>) {
+        let Batch::Reading { paths, call } = &mut self.batches[place] else {
+            return;
+        };
+        let Poll::Ready(outcome) = call.as_mut().poll(cx) else {
+            return;
+        };
+        // The job's share of them is gone with its closure: nothing is cloned.
+        let mut paths = Arc::unwrap_or_clone(std::mem::take(paths));
+        let read = match outcome {
+            Ok(Files { read, took }) => {
+                let left = paths.split_off(read.len());
+                if !left.is_empty() {
+                    self.files = read.len();
+                    self.batches.insert(place + 1, Batch::Unread(left));
+                } else if read.len() == self.files && took <= ENOUGH_TIME / 2 {
+                    self.files = MOST_FILES.min(2 * self.files);
+                }
+                read
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                let failed = |path: &PathBuf| Err(not_called("read", path, &error));
+                paths.iter().map(failed).collect()
+            }
+        };
+        self.batches[place] = Batch::Read(read.into_iter());
+    }
+}
+
+impl<I> ReadMany<I>
+where
+    I: Iterator,
+    I::Item: Into<PathBuf>,
+{
+    /// Looks at what is being read, and starts what may be.
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        let mut place = 0;
+        let mut started = 0;
+        while place < self.batches.len() {
+            self.look_at(place, cx);
+            let is_unread = matches!(self.batches[place], Batch::Unread(_));
+            started += usize::from(!is_unread);
+            place += 1;
+        }
+        let mut place = 0;
+        while started < self.concurrency {
+            match self.batches.get_mut(place) {
+                Some(Batch::Unread(paths)) => {
+                    let mut paths = std::mem::take(paths);
+                    if paths.len() > self.files {
+                        let left = Batch::Unread(paths.split_off(self.files));
+                        self.batches.insert(place + 1, left);
+                    }
+                    self.batches[place] = self.read(paths);
+                }
+                Some(_) => {
+                    place += 1;
+                    continue;
+                }
+                None => {
+                    let paths = self.paths.by_ref().take(self.files);
+                    let paths: Vec<_> = paths.map(Into::into).collect();
+                    if paths.is_empty() {
+                        return;
+                    }
+                    let batch = self.read(paths);
+                    self.batches.push_back(batch);
+                }
+            }
+            started += 1;
+            // Its first poll submits it.
+            self.look_at(place, cx);
+            place += 1;
+        }
+    }
+}
+
+fn read_files(job: &Job, paths: &[PathBuf]) -> Result<Files, Stopped> {
+    let start = clock::now();
+    let mut read = Vec::with_capacity(paths.len());
+    let mut bytes = 0;
+    let mut took = 0;
+    for path in paths {
+        job.checkpoint()?;
+        let item = fs::read(path).map_err(|error| at_path("read", path)(error));
+        bytes += item.as_ref().map_or(0, Vec::len);
+        read.push(item);
+        took = clock::now() - start;
+        if took >= ENOUGH_TIME || bytes >= ENOUGH_BYTES {
+            break;
+        }
+    }
+    Ok(Files { read, took })
+}
+
+impl<I> Stream for ReadMany<I>
+where
+    I: Iterator,
+    I::Item: Into<PathBuf>,
+{
+    type Item = Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(Batch::Read(read)) = this.batches.front_mut() {
+                if let Some(item) = read.next() {
+                    return Poll::Ready(Some(item));
+                }
+                this.batches.pop_front();
+            }
+            this.go_on(cx);
+            match this.batches.front() {
+                None => return Poll::Ready(None),
+                Some(Batch::Read(_)) => {}
+                Some(_) => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<I> fmt::Debug for ReadMany<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadMany")
+            .field("concurrency", &self.concurrency)
+            .field("batches", &self.batches.len())
+            .finish_non_exhaustive()
+    }
+}
