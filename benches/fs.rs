@@ -77,7 +77,7 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
 /// The files, and how many bytes they have in all.
 fn make_files(directory: &Path) -> std::io::Result<(Vec<PathBuf>, usize)> {
     let mut bytes = 0;
-    let make = |number: usize| {
+    let make = |number: usize| -> std::io::Result<PathBuf> {
         let size = SMALLEST + number * 7919 % (LARGEST - SMALLEST);
         bytes += size;
         let path = directory.join(format!("{number:05}"));

@@ -146,6 +146,7 @@ impl<I> ReadMany<I> {
         self
     }
 
+    /// Not submitted before its first poll.
     fn read(&self, paths: Vec<PathBuf>) -> Batch {
         let paths = Arc::new(paths);
         let mut call = offload_io_with({
@@ -179,8 +180,8 @@ impl<I> ReadMany<I> {
             Ok(Files { read, took }) => {
                 let left = paths.split_off(read.len());
                 if !left.is_empty() {
-                    self.files = read.len();
-                    self.batches.insert(place + 1, Batch::Unread(left));
+                    self.files = read.len().min(self.files / 2).max(1);
+                    self.share_out(left, place + 1);
                 } else if read.len() == self.files && took <= ENOUGH_TIME / 2 {
                     self.files = MOST_FILES.min(2 * self.files);
                 }
@@ -193,6 +194,16 @@ impl<I> ReadMany<I> {
             }
         };
         self.batches[place] = Batch::Read(read.into_iter());
+    }
+
+    /// The rest of a batch that was slow, to all the jobs there may be.
+    fn share_out(&mut self, mut left: Vec<PathBuf>, place: usize) {
+        let share = left.len().div_ceil(self.concurrency);
+        while !left.is_empty() {
+            let last = left.len().saturating_sub(share);
+            let batch = Batch::Unread(left.split_off(last));
+            self.batches.insert(place, batch);
+        }
     }
 }
 
@@ -215,11 +226,7 @@ where
         while started < self.concurrency {
             match self.batches.get_mut(place) {
                 Some(Batch::Unread(paths)) => {
-                    let mut paths = std::mem::take(paths);
-                    if paths.len() > self.files {
-                        let left = Batch::Unread(paths.split_off(self.files));
-                        self.batches.insert(place + 1, left);
-                    }
+                    let paths = std::mem::take(paths);
                     self.batches[place] = self.read(paths);
                 }
                 Some(_) => {
@@ -237,7 +244,6 @@ where
                 }
             }
             started += 1;
-            // Its first poll submits it.
             self.look_at(place, cx);
             place += 1;
         }
