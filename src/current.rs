@@ -129,6 +129,14 @@ pub(crate) fn has_turn_of(turns: &Turns) -> bool {
     current().has_turn && is_in(turns)
 }
 
+/// The pool whose job runs here.
+pub(crate) fn turns_of_job() -> Option<Turns> {
+    let level = current();
+    // SAFETY: as in `drop`.
+    let turns = unsafe { level.turns.as_ref() }?;
+    level.has_turn.then(|| turns.clone())
+}
+
 /// Whether this thread works for the pool of `turns`: a call that it waits for may run
 /// right here.
 pub(crate) fn is_in(turns: &Turns) -> bool {

@@ -37,6 +37,17 @@ pub const MAX_PENDING: usize = 65_536;
 /// somebody waits for takes so long, and one that never ends is found soon enough.
 pub const WARN_AFTER: Duration = Duration::from_secs(60);
 
+/// Items of an [`offload_iter`](crate::offload_iter) that may wait for their consumer: a chunk
+/// costs some 10 µs for the hand-over to a thread and back, so with 64 items, half of which
+/// are a chunk, below 1 µs an item; and what a consumer that has stopped leaves behind
+/// stays small.
+pub const ITER_BUFFER: usize = 64;
+
+/// How long a chunk of an [`offload_iter`](crate::offload_iter) may run before it gives its
+/// thread to others that wait: as long as an ordinary call to a disk or to a service
+/// near by takes, and a thousand times what the hand-over costs.
+pub const ITER_SLICE: Duration = Duration::from_millis(10);
+
 /// First part of the threads' names.
 pub const THREAD_NAME: &str = "offramp";
 

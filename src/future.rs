@@ -209,18 +209,20 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             panic!("`try_spawn` after the future was polled");
         };
-        #[cfg(feature = "tokio")]
-        let clock = crate::tokio_runtime::ClockLook::new();
-        match self.submit(closure, None, |offload| offload.capacity()) {
-            #[cfg(feature = "tokio")]
-            Ok(mut submitted) => {
-                submitted.hold_clock(clock);
-                Ok(Handle::new(submitted))
-            }
-            #[cfg(not(feature = "tokio"))]
+        match self.launch(closure, None, |offload| offload.capacity()) {
             Ok(submitted) => Ok(Handle::new(submitted)),
             Err((closure, reason)) => Err(Refused::new(closure, reason)),
         }
+    }
+
+    /// Submits the call as the first poll does, for adapters, which keep calls of any
+    /// closure, and take it back if it is refused.
+    pub(crate) fn start(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
+        let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
+            unreachable!("`start` of a call that was polled");
+        };
+        let limit = self.waiting_limit();
+        self.launch(closure, None, limit)
     }
 
     /// Runs the call and blocks this thread until it is over: for callers that are
@@ -241,7 +243,7 @@ where
     #[track_caller]
     pub fn wait(mut self) -> Result<R, OffloadError> {
         #[cfg(feature = "tokio")]
-        crate::tokio_runtime::refuse_to_block();
+        crate::tokio_runtime::refuse_to_block("wait");
         let closure = match std::mem::replace(&mut self.call, Call::Over) {
             Call::Fresh(closure) => closure,
             Call::Submitted(submitted) => return submitted.wait(),
@@ -299,6 +301,21 @@ where
         };
         self.on = Some(offload.clone());
         Ok(offload)
+    }
+
+    /// Submits it for a caller that does not block.
+    fn launch(
+        &mut self,
+        closure: F,
+        cx: Option<&mut Context<'_>>,
+        limit: impl FnOnce(&Offload) -> usize,
+    ) -> Result<Submitted<R>, (F, OffloadError)> {
+        #[cfg(feature = "tokio")]
+        let clock = crate::tokio_runtime::ClockLook::new();
+        let submitted = self.submit(closure, cx, limit);
+        #[cfg(feature = "tokio")]
+        let submitted = submitted.map(|submitted| submitted.hold_clock(clock));
+        submitted
     }
 
     fn submit(
@@ -378,20 +395,14 @@ where
             panic!("`Offloaded` polled after it was ready");
         };
         let limit = this.waiting_limit();
-        #[cfg(feature = "tokio")]
-        let clock = crate::tokio_runtime::ClockLook::new();
-        match this.submit(closure, Some(cx), limit) {
-            Ok(mut submitted) => {
-                #[cfg(feature = "tokio")]
-                submitted.hold_clock(clock);
-                match submitted.still_pending(cx.waker()) {
-                    None => {
-                        this.call = Call::Submitted(submitted);
-                        Poll::Pending
-                    }
-                    Some(output) => Poll::Ready(output),
+        match this.launch(closure, Some(cx), limit) {
+            Ok(mut submitted) => match submitted.still_pending(cx.waker()) {
+                None => {
+                    this.call = Call::Submitted(submitted);
+                    Poll::Pending
                 }
-            }
+                Some(output) => Poll::Ready(output),
+            },
             Err((closure, reason)) => {
                 // As with a dropped future: a panicking destructor ends there.
                 contain(|| drop(closure));

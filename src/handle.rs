@@ -68,8 +68,9 @@ impl<R> Submitted<R> {
 
     /// A paused clock of tokio's stands still until this call is over.
     #[cfg(feature = "tokio")]
-    pub(crate) fn hold_clock(&mut self, look: Option<crate::tokio_runtime::ClockLook>) {
+    pub(crate) fn hold_clock(mut self, look: Option<crate::tokio_runtime::ClockLook>) -> Self {
         self.clock = look.and_then(crate::tokio_runtime::ClockLook::hold_if_paused);
+        self
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
@@ -194,7 +195,7 @@ impl<R> Submitted<R> {
         self.offload.turns(self.pool)
     }
 
-    fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         if self.is_forked() {
             return true;
         }
@@ -213,7 +214,7 @@ impl<R> Submitted<R> {
         }
     }
 
-    fn detach(mut self) {
+    pub(crate) fn detach(mut self) {
         if self.is_forked() {
             let _ = self.forked();
         }
@@ -288,7 +289,7 @@ impl<R> Handle<R> {
     #[track_caller]
     pub fn wait(self) -> Result<R, OffloadError> {
         #[cfg(feature = "tokio")]
-        crate::tokio_runtime::refuse_to_block();
+        crate::tokio_runtime::refuse_to_block("wait");
         self.submitted.wait()
     }
 

@@ -12,6 +12,8 @@ mod sync;
 #[cfg(not(offramp_loom))]
 mod activity;
 #[cfg(not(offramp_loom))]
+mod adapt;
+#[cfg(not(offramp_loom))]
 pub mod backend;
 #[cfg(not(offramp_loom))]
 mod builder;
@@ -63,6 +65,7 @@ pub use crate::core::view::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     activity::RunningJob,
+    adapt::{BlockingIter, OffloadedIter, offload_iter},
     builder::{Builder, ConfigError},
     closure::{Plain, WithJob},
     current::{checkpoint, remaining},

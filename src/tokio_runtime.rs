@@ -31,13 +31,13 @@ fn is_polling() -> bool {
     is_bounded
 }
 
-/// Panics, with advice, where blocking this thread would block tokio's event loop.
+/// Panics, with advice, where blocking this thread, by `what`, would block tokio's event loop.
 #[track_caller]
-pub(crate) fn refuse_to_block() {
+pub(crate) fn refuse_to_block(what: &str) {
     assert!(
         !is_polling(),
-        "`wait` was called in an async task, where it would block the event loop and every \
-         task on it: `.await` the call instead, or call `wait` from `spawn_blocking` or \
+        "`{what}` was called in an async task, where it would block the event loop and every \
+         task on it: `.await` instead, or call `{what}` from `spawn_blocking` or \
          `block_in_place`"
     );
 }

@@ -91,6 +91,25 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     poll_here(future, || false)
 }
 
+/// Blocks this thread until `future` is over, as [`Job::block_on`] does if a job runs here.
+pub(crate) fn block_on_lending<F: Future>(future: F) -> F::Output {
+    match current::turns_of_job() {
+        Some(turns) => block_on_in_job(&turns, future),
+        None => block_on(future),
+    }
+}
+
+/// [`Job::block_on`] of a job in a turn of `turns`.
+fn block_on_in_job<F: Future>(turns: &Turns, future: F) -> F::Output {
+    let inline = Inline::default();
+    let _rest = Rest {
+        inline: &inline,
+        turns,
+    };
+    let _waits = current::enter_wait(Some(&inline));
+    poll_here(future, || inline.run_next(turns))
+}
+
 impl Job {
     /// Blocks this job until `future` is over.
     ///
@@ -109,14 +128,7 @@ impl Job {
     ///
     /// With what `future` panics.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let turns = self.turns();
-        let inline = Inline::default();
-        let _rest = Rest {
-            inline: &inline,
-            turns,
-        };
-        let _waits = current::enter_wait(Some(&inline));
-        poll_here(future, || inline.run_next(turns))
+        block_on_in_job(self.turns(), future)
     }
 
     /// Runs `f` on the I/O pool and blocks this job until it is over: for the part of a

@@ -4,12 +4,15 @@
 mod common;
 
 use common::{PATIENCE, alone, wait_until};
-use offramp::{Backlog, Handle, Offload, OffloadError, offload_cpu, offload_dedicated, offload_io};
+use futures::{FutureExt, Stream, StreamExt};
+use offramp::{Backlog, Handle, Offload, OffloadError};
+use offramp::{offload_cpu, offload_dedicated, offload_io, offload_iter};
+use std::cmp::Ordering;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -149,6 +152,59 @@ fn forks_amidst_load_never_hang_the_child() {
         });
         offload_io(|| ()).on(&offload).wait().unwrap();
     });
+}
+
+/// Says so when it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Iterator for Counted {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        Some(())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn a_childs_stream_ends_after_its_items_and_its_iterator_leaks() {
+    alone(
+        "a_childs_stream_ends_after_its_items_and_its_iterator_leaks",
+        || {
+            let offload = Offload::builder().io_max_threads(1).build().unwrap();
+            let drops = Arc::new(AtomicUsize::new(0));
+            let stream = offload_iter(Counted(Arc::clone(&drops))).on(&offload);
+            let mut stream = stream.buffer(4);
+            pollster::block_on(stream.next()).unwrap().unwrap();
+            wait_until("it is at rest", || offload.stats().io.running == 0);
+            let waiting = stream.size_hint().0;
+            assert!(waiting > 0);
+            let mut kept = Some(stream);
+            for polls in [0, waiting, waiting + 2] {
+                let passed = in_child(|| {
+                    let mut stream = kept.take().unwrap();
+                    for poll in 0..polls {
+                        let item = stream.next().now_or_never().unwrap();
+                        match poll.cmp(&waiting) {
+                            Ordering::Less => item.unwrap().unwrap(),
+                            Ordering::Equal => assert!(is_forked(&item.unwrap())),
+                            Ordering::Greater => assert!(item.is_none()),
+                        }
+                    }
+                    drop(stream);
+                    assert_eq!(drops.load(SeqCst), 0);
+                });
+                assert!(passed, "{polls} polls");
+            }
+            drop(kept);
+            wait_until("the pool has dropped it", || drops.load(SeqCst) == 1);
+        },
+    );
 }
 
 /// A job that forks: the child is not another worker.

@@ -1,0 +1,733 @@
+//! `offload_iter`: a stream over a blocking iterator.
+
+mod common;
+
+use common::{Gate, Occupied, PATIENCE, Wakes, wait_until, watchdog};
+use futures::stream::FusedStream;
+use futures::{Stream, StreamExt, join, stream};
+use offramp::{
+    Backlog, Offload, OffloadError, OffloadedIter, Policy, defaults, offload_io, offload_iter,
+};
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+fn pool(threads: usize) -> Offload {
+    Offload::builder().io_max_threads(threads).build().unwrap()
+}
+
+fn at_rest(offload: &Offload) {
+    wait_until("no job is left", || {
+        let io = offload.stats().io;
+        io.running == 0 && io.queued == 0
+    });
+}
+
+/// What a [`Numbers`] and its items have done.
+#[derive(Default)]
+struct Seen {
+    pulled: AtomicUsize,
+    items_dropped: AtomicUsize,
+    /// The threads that dropped the iterator.
+    dropped_by: Mutex<Vec<String>>,
+}
+
+impl Seen {
+    fn pulled(&self) -> usize {
+        self.pulled.load(SeqCst)
+    }
+
+    fn dropped_by(&self) -> Vec<String> {
+        self.dropped_by.lock().unwrap().clone()
+    }
+
+    /// Waits until all there was is dropped: each item and the iterator, which the thread of
+    /// a pool has dropped, once.
+    #[track_caller]
+    fn all_is_dropped_on_the_pool(&self) {
+        wait_until("the iterator is dropped", || !self.dropped_by().is_empty());
+        wait_until("the items are dropped", || {
+            self.items_dropped.load(SeqCst) == self.pulled()
+        });
+        let dropped_by = self.dropped_by();
+        assert_eq!(dropped_by.len(), 1, "{dropped_by:?}");
+        assert!(dropped_by[0].starts_with("offramp-io"), "{dropped_by:?}");
+    }
+}
+
+/// Counts up to `end`; says what it does, and does before each item what it is told to.
+struct Numbers {
+    seen: Arc<Seen>,
+    end: usize,
+    before: Box<dyn FnMut(usize) + Send>,
+}
+
+impl Numbers {
+    fn new(end: usize, before: impl FnMut(usize) + Send + 'static) -> (Arc<Seen>, Self) {
+        let seen = Arc::new(Seen::default());
+        let numbers = Self {
+            seen: Arc::clone(&seen),
+            end,
+            before: Box::new(before),
+        };
+        (seen, numbers)
+    }
+}
+
+impl Iterator for Numbers {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        let number = self.seen.pulled();
+        (self.before)(number);
+        if number == self.end {
+            return None;
+        }
+        self.seen.pulled.fetch_add(1, SeqCst);
+        let seen = Arc::clone(&self.seen);
+        Some(Item { number, seen })
+    }
+}
+
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        let name = thread::current().name().unwrap_or("nameless").to_owned();
+        self.seen.dropped_by.lock().unwrap().push(name);
+    }
+}
+
+struct Item {
+    number: usize,
+    seen: Arc<Seen>,
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.seen.items_dropped.fetch_add(1, SeqCst);
+    }
+}
+
+/// Polls it here, waiting for wake-ups, and says how often.
+struct Driven<S> {
+    stream: S,
+    wakes: Arc<Wakes>,
+    waker: std::task::Waker,
+}
+
+impl<S: Stream + Unpin> Driven<S> {
+    fn new(stream: S) -> Self {
+        let (wakes, waker) = Wakes::new();
+        Self {
+            stream,
+            wakes,
+            waker,
+        }
+    }
+
+    fn poll(&mut self) -> Poll<Option<S::Item>> {
+        let mut cx = Context::from_waker(&self.waker);
+        Pin::new(&mut self.stream).poll_next(&mut cx)
+    }
+
+    /// The next item; fails if a wake-up is missing.
+    #[track_caller]
+    fn next(&mut self) -> Option<S::Item> {
+        loop {
+            let before = self.wakes.count();
+            match self.poll() {
+                Poll::Ready(item) => return item,
+                Poll::Pending => wait_until("it is woken", || self.wakes.count() > before),
+            }
+        }
+    }
+}
+
+async fn all_items_in_order() {
+    let offload = pool(2);
+    for buffer in [1, 2, 3, 64, 2_000] {
+        let (seen, numbers) = Numbers::new(1_000, |_| ());
+        let mut stream = offload_iter(numbers).on(&offload).buffer(buffer);
+        for number in 0..1_000 {
+            assert_eq!(stream.next().await.unwrap().unwrap().number, number);
+        }
+        assert!(!stream.is_terminated());
+        assert!(stream.next().await.is_none());
+        assert!(stream.is_terminated());
+        assert!(stream.next().await.is_none());
+        // It has ended, so the pool has dropped it, though the stream is still there.
+        seen.all_is_dropped_on_the_pool();
+    }
+}
+
+async fn several_at_once() {
+    let offload = pool(1);
+    let streams = (0..20_u64).map(|n| offload_iter(n * 100..n * 100 + 100).on(&offload));
+    let sum = stream::select_all(streams).fold(0, |sum, item| async move { sum + item.unwrap() });
+    assert_eq!(sum.await, (0..2_000).sum());
+}
+
+/// What a blocking channel brings, while nobody knows when there will be more.
+async fn a_channel() {
+    let offload = pool(2);
+    let (ask, asked) = mpsc::channel();
+    let (answer, answers) = mpsc::channel();
+    let echo = thread::spawn(move || {
+        for number in asked {
+            answer.send(number).unwrap();
+        }
+    });
+    let mut stream = offload_iter(answers.into_iter()).on(&offload);
+    for number in 0..1_000 {
+        // The next question comes after this answer: a chunk that kept an item back while it
+        // waits for another would wait for ever.
+        ask.send(number).unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), number);
+    }
+    drop(ask);
+    assert!(stream.next().await.is_none());
+    echo.join().unwrap();
+}
+
+async fn dropped_in_the_midst() {
+    let offload = pool(2);
+    let (seen, numbers) = Numbers::new(usize::MAX, |_| ());
+    let mut stream = offload_iter(numbers).on(&offload);
+    for number in 0..100 {
+        assert_eq!(stream.next().await.unwrap().unwrap().number, number);
+    }
+    drop(stream);
+    seen.all_is_dropped_on_the_pool();
+    at_rest(&offload);
+}
+
+/// The bodies above, each as a test under one runtime.
+macro_rules! under {
+    ($($runtime:ident: $run:expr;)*) => { $(
+        mod $runtime {
+            use super::*;
+
+            fn run(what: &'static str, body: impl Future<Output = ()> + Send + 'static) {
+                let _watchdog = watchdog(what);
+                let run: fn(Pin<Box<dyn Future<Output = ()> + Send>>) = $run;
+                run(Box::pin(body));
+            }
+
+            #[test]
+            fn all_items_come_in_order() {
+                run("all items", all_items_in_order());
+            }
+
+            #[test]
+            fn streams_share_a_thread() {
+                run("several streams", several_at_once());
+            }
+
+            #[test]
+            fn an_item_comes_at_once() {
+                run("a channel", a_channel());
+            }
+
+            #[test]
+            fn a_dropped_stream_ends() {
+                run("a dropped stream", dropped_in_the_midst());
+            }
+        }
+    )* };
+}
+
+under! {
+    tokio_with_many_threads: |body| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).build().unwrap();
+        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
+    };
+    tokio_with_one_thread: |body| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
+    };
+    smol_with_its_executor: |body| smol::block_on(smol::spawn(body));
+    the_block_on_of_futures: |body| futures::executor::block_on(body);
+}
+
+#[test]
+fn a_consumer_that_does_not_come_holds_no_thread_and_at_most_the_buffer() {
+    let _watchdog = watchdog("a slow consumer");
+    let offload = pool(2);
+    for buffer in [1, 2, 7, 64] {
+        let (seen, numbers) = Numbers::new(usize::MAX, |_| ());
+        let mut stream = Driven::new(offload_iter(numbers).on(&offload).buffer(buffer));
+        assert_eq!(stream.next().unwrap().unwrap().number, 0);
+        let (mut taken, mut full) = (1, 0);
+        // A chunk whose thread did not get its CPU may have ended before the buffer was full.
+        while full < 3 {
+            at_rest(&offload);
+            let waiting = seen.pulled() - taken;
+            assert!(waiting <= buffer, "{waiting} of {buffer}");
+            assert_eq!(stream.stream.size_hint(), (waiting, None));
+            full += usize::from(waiting == buffer);
+            let chunks = offload.stats().io.submitted;
+            // Down to half of it there is no need for more.
+            while seen.pulled() - taken > buffer / 2 + 1 {
+                assert_eq!(stream.next().unwrap().unwrap().number, taken);
+                taken += 1;
+            }
+            assert_eq!(offload.stats().io.submitted, chunks);
+            // One more, and there is.
+            assert_eq!(stream.next().unwrap().unwrap().number, taken);
+            taken += 1;
+            assert!(offload.stats().io.submitted > chunks);
+        }
+    }
+}
+
+#[test]
+fn a_buffer_of_none_is_one_of_one() {
+    let _watchdog = watchdog("no buffer");
+    let offload = pool(1);
+    let mut stream = Driven::new(offload_iter(0..3).on(&offload).buffer(0));
+    let items: Vec<i32> = std::iter::from_fn(|| stream.next().map(Result::unwrap)).collect();
+    assert_eq!(items, [0, 1, 2]);
+}
+
+#[test]
+fn a_chunk_ends_when_its_time_is_over() {
+    let _watchdog = watchdog("a long chunk");
+    let offload = pool(1);
+    let items = 200 * PATIENCE.as_secs() as usize;
+    // To the end it would be twice the watchdog's patience.
+    let (seen, numbers) = Numbers::new(items, |_| thread::sleep(Duration::from_millis(10)));
+    let mut stream = Driven::new(offload_iter(numbers).on(&offload).buffer(items));
+    assert!(stream.poll().is_pending());
+    let pulled = Arc::clone(&seen);
+    let other = offload_io(move || pulled.pulled()).on(&offload);
+    let pulled = other.wait().unwrap();
+    assert!(pulled > 0 && pulled < items, "{pulled}");
+}
+
+#[test]
+fn two_endless_streams_share_one_thread() {
+    let _watchdog = watchdog("two streams, one thread");
+    let offload = pool(1);
+    let ((one, ones), (two, twos)) = (
+        Numbers::new(usize::MAX, |_| ()),
+        Numbers::new(usize::MAX, |_| ()),
+    );
+    futures::executor::block_on(async {
+        let ones = offload_iter(ones).on(&offload).take(10_000);
+        let twos = offload_iter(twos).on(&offload).take(10_000);
+        // Each in its own time, and in lockstep.
+        let (ones, twos) = join!(ones.count(), twos.count());
+        assert_eq!((ones, twos), (10_000, 10_000));
+    });
+    one.all_is_dropped_on_the_pool();
+    two.all_is_dropped_on_the_pool();
+    let streams = (
+        offload_iter(0..).on(&offload),
+        offload_iter(0..).on(&offload),
+    );
+    let pairs = streams.0.zip(streams.1).take(10_000);
+    let pairs = pairs.map(|(one, two)| assert_eq!(one.unwrap(), two.unwrap()));
+    assert_eq!(futures::executor::block_on(pairs.count()), 10_000);
+}
+
+#[test]
+fn an_endless_iterator_stops_within_one_item_when_the_stream_is_dropped() {
+    let _watchdog = watchdog("an endless iterator");
+    let offload = pool(1);
+    let (gate, (at_five, reached)) = (Gate::new(), mpsc::channel());
+    let inner = gate.clone();
+    let (seen, numbers) = Numbers::new(usize::MAX, move |number| {
+        if number == 5 {
+            at_five.send(()).unwrap();
+            inner.pass();
+        }
+    });
+    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
+    assert_eq!(stream.next().unwrap().unwrap().number, 0);
+    reached.recv_timeout(PATIENCE).unwrap();
+    drop(stream);
+    assert_eq!(offload.stats().io.orphans, 1);
+    gate.open();
+    seen.all_is_dropped_on_the_pool();
+    assert_eq!(seen.pulled(), 6);
+    at_rest(&offload);
+    assert_eq!(offload.stats().io.orphans, 0);
+}
+
+#[test]
+fn a_stream_that_was_never_polled_drops_its_iterator_here() {
+    let offload = pool(1);
+    let (seen, numbers) = Numbers::new(3, |_| ());
+    drop(offload_iter(numbers).on(&offload));
+    let here = thread::current().name().unwrap().to_owned();
+    assert_eq!(seen.dropped_by(), [here]);
+    assert_eq!(offload.stats().io.submitted, 0);
+}
+
+#[test]
+fn a_stream_whose_chunk_waits_drops_its_iterator_on_the_pool() {
+    let _watchdog = watchdog("a chunk that waits");
+    let offload = pool(1);
+    let occupied = Occupied::io(&offload, 1);
+    let (seen, numbers) = Numbers::new(3, |_| ());
+    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
+    assert!(stream.poll().is_pending());
+    drop(stream);
+    assert!(seen.dropped_by().is_empty());
+    occupied.release();
+    seen.all_is_dropped_on_the_pool();
+    assert_eq!(seen.pulled(), 0);
+}
+
+/// Polled so often, then dropped, at every number of polls up to the end: with a buffer of
+/// two there are chunks that wait, run, and are over.
+#[test]
+fn dropped_after_any_number_of_polls_it_leaks_and_loses_nothing() {
+    let _watchdog = watchdog("the grid of drops");
+    const ITEMS: usize = 9;
+    for threads in [1, 2] {
+        let offload = pool(threads);
+        for waits in [false, true] {
+            let mut is_over = false;
+            let mut polls = 0;
+            // Without waiting nobody knows how many there are.
+            while !is_over && (waits || polls < 200) {
+                polls += 1;
+                let (seen, numbers) = Numbers::new(ITEMS, |_| thread::yield_now());
+                let mut stream = Driven::new(offload_iter(numbers).on(&offload).buffer(2));
+                let mut taken = 0;
+                for _ in 0..polls {
+                    let before = stream.wakes.count();
+                    match stream.poll() {
+                        Poll::Ready(Some(item)) => {
+                            assert_eq!(item.unwrap().number, taken);
+                            taken += 1;
+                        }
+                        Poll::Ready(None) => is_over = true,
+                        Poll::Pending => {
+                            // Else it is polled at once, as `select!` may.
+                            if waits {
+                                wait_until("woken", || stream.wakes.count() > before);
+                            }
+                        }
+                    }
+                }
+                drop(stream);
+                seen.all_is_dropped_on_the_pool();
+                assert!(seen.pulled() <= taken + 2, "two wait, or one that is made");
+                assert!(!is_over || taken == ITEMS);
+            }
+            at_rest(&offload);
+        }
+        assert_eq!(offload.stats().io.orphans, 0);
+    }
+}
+
+#[test]
+fn a_panic_comes_after_the_items_before_it() {
+    let _watchdog = watchdog("a panic");
+    let offload = pool(1);
+    let (seen, numbers) = Numbers::new(usize::MAX, |number| {
+        if number == 5 {
+            // Past the panic hook, which would print it.
+            resume_unwind(Box::new("five"));
+        }
+    });
+    let mut stream = Driven::new(offload_iter(numbers).on(&offload).label("numbers"));
+    for number in 0..5 {
+        assert_eq!(stream.next().unwrap().unwrap().number, number);
+    }
+    let Some(Err(OffloadError::Panicked(panicked))) = stream.next() else {
+        panic!("it panicked");
+    };
+    assert_eq!(
+        (panicked.message(), panicked.label()),
+        (Some("five"), Some("numbers"))
+    );
+    assert!(stream.next().is_none());
+    assert!(stream.next().is_none());
+    seen.all_is_dropped_on_the_pool();
+    assert_eq!(offload.stats().io.panicked, 1);
+}
+
+/// Panics when it is dropped, and before that, if it is told to, in `next`.
+struct Explosive {
+    items: usize,
+    end: &'static str,
+}
+
+impl Iterator for Explosive {
+    type Item = ();
+
+    fn next(&mut self) -> Option<()> {
+        if self.items == 0 {
+            match self.end {
+                "panics" => resume_unwind(Box::new("next")),
+                "goes on" => {}
+                _ => return None,
+            }
+        }
+        self.items = self.items.saturating_sub(1);
+        Some(())
+    }
+}
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("drop"));
+    }
+}
+
+#[test]
+fn a_destructor_that_panics_is_told_at_the_end_and_else_ends_there() {
+    let _watchdog = watchdog("a panicking destructor");
+    let offload = pool(1);
+    for (end, message) in [("returns", "drop"), ("panics", "next")] {
+        let stream = offload_iter(Explosive { items: 3, end }).on(&offload);
+        let mut stream = Driven::new(stream);
+        for _ in 0..3 {
+            stream.next().unwrap().unwrap();
+        }
+        let Some(Err(OffloadError::Panicked(panicked))) = stream.next() else {
+            panic!("it panicked");
+        };
+        assert_eq!(panicked.message(), Some(message));
+        assert!(stream.next().is_none());
+    }
+    // With nobody to tell it to: on the pool, and here, where there is no pool any more.
+    let endless = || {
+        let (items, end) = (0, "goes on");
+        Driven::new(
+            offload_iter(Explosive { items, end })
+                .on(&offload)
+                .buffer(2),
+        )
+    };
+    let (mut dropped, mut left) = (endless(), endless());
+    dropped.next().unwrap().unwrap();
+    left.next().unwrap().unwrap();
+    at_rest(&offload);
+    drop(dropped);
+    at_rest(&offload);
+    drop(pollster::block_on(offload.shutdown(None, Backlog::Drain)));
+    drop(left);
+}
+
+/// An item whose destructor panics, and says so.
+struct Touchy(Arc<AtomicUsize>);
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+        resume_unwind(Box::new("item"));
+    }
+}
+
+#[test]
+fn items_whose_destructors_panic_are_all_dropped_with_the_stream() {
+    let _watchdog = watchdog("panicking items");
+    let offload = pool(1);
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let inner = Arc::clone(&dropped);
+    let items = std::iter::repeat_with(move || Touchy(Arc::clone(&inner)));
+    let mut stream = Driven::new(offload_iter(items).on(&offload).buffer(4));
+    std::mem::forget(stream.next());
+    at_rest(&offload);
+    let waiting = stream.stream.size_hint().0;
+    assert!(waiting > 0);
+    drop(stream);
+    assert_eq!(dropped.load(SeqCst), waiting);
+}
+
+#[test]
+fn a_shutdown_lets_the_items_through_and_then_says_so() {
+    let _watchdog = watchdog("a shutdown");
+    for backlog in [Backlog::Drain, Backlog::Discard] {
+        let offload = pool(1);
+        let (seen, numbers) = Numbers::new(usize::MAX, |_| ());
+        let mut stream = Driven::new(offload_iter(numbers).on(&offload).buffer(8));
+        assert_eq!(stream.next().unwrap().unwrap().number, 0);
+        at_rest(&offload);
+        drop(pollster::block_on(offload.shutdown(None, backlog)));
+        let waiting = seen.pulled() - 1;
+        assert!(waiting > 0);
+        for number in 1..=waiting {
+            assert_eq!(stream.next().unwrap().unwrap().number, number);
+        }
+        assert!(matches!(stream.next(), Some(Err(OffloadError::ShutDown))));
+        assert!(stream.next().is_none());
+        // No thread of the pool is left to drop it.
+        assert_eq!(seen.dropped_by().len(), 1);
+    }
+}
+
+#[test]
+fn a_shutdown_that_discards_ends_a_stream_whose_chunk_waits() {
+    let _watchdog = watchdog("a discarded chunk");
+    let offload = pool(1);
+    let occupied = Occupied::io(&offload, 1);
+    let (seen, numbers) = Numbers::new(3, |_| ());
+    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
+    assert!(stream.poll().is_pending());
+    let mut shutdown = std::pin::pin!(offload.shutdown(None, Backlog::Discard));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(shutdown.as_mut().poll(&mut cx).is_pending());
+    assert!(matches!(stream.next(), Some(Err(OffloadError::ShutDown))));
+    assert!(stream.next().is_none());
+    assert_eq!((seen.pulled(), seen.dropped_by().len()), (0, 1));
+    occupied.release();
+}
+
+#[test]
+fn a_refused_chunk_is_an_error_and_the_iterator_goes_to_the_pool() {
+    let _watchdog = watchdog("a refused chunk");
+    let builder = Offload::builder().io_max_threads(1).capacity(1);
+    let offload = builder.policy(Policy::Reject).build().unwrap();
+    let occupied = Occupied::io(&offload, 1);
+    let waits = offload_io(|| ()).on(&offload).try_spawn().unwrap();
+    let (seen, numbers) = Numbers::new(3, |_| ());
+    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
+    let refused = stream.next().unwrap().map(|item| item.number);
+    assert!(matches!(
+        refused,
+        Err(OffloadError::Overloaded { limit: 1, .. })
+    ));
+    assert!(stream.next().is_none());
+    assert!(seen.dropped_by().is_empty());
+    occupied.release();
+    waits.wait().unwrap();
+    seen.all_is_dropped_on_the_pool();
+}
+
+#[test]
+fn chunks_wait_in_their_lane_and_options_come_before_the_first_poll() {
+    let _watchdog = watchdog("options");
+    let (offload, other) = (pool(1), pool(1));
+    let lane = offload.lane("rows");
+    let foreign = other.lane("rows");
+    let mut stream = Driven::new(offload_iter(0..3).on(&offload).lane(&foreign));
+    assert!(matches!(stream.next(), Some(Err(OffloadError::Config(_)))));
+    assert!(stream.next().is_none());
+
+    // In a lane whose turn comes after one job of the other's ten.
+    let occupied = Occupied::io(&offload, 1);
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let others: Vec<_> = (0..10)
+        .map(|_| {
+            let order = Arc::clone(&order);
+            let work = move || order.lock().unwrap().push("other");
+            offload_io(work).on(&offload).try_spawn().unwrap()
+        })
+        .collect();
+    let inner = Arc::clone(&order);
+    let rows = std::iter::once(()).inspect(move |()| inner.lock().unwrap().push("row"));
+    let mut stream = Driven::new(offload_iter(rows).on(&offload).lane(&lane));
+    assert!(stream.poll().is_pending());
+    occupied.release();
+    for other in others {
+        other.wait().unwrap();
+    }
+    stream.next().unwrap().unwrap();
+    let order = order.lock().unwrap();
+    let at = order.iter().position(|who| *who == "row").unwrap();
+    assert!(at <= 2, "{order:?}");
+    drop(order);
+
+    // Too late: it stays where it is.
+    let stream = stream
+        .stream
+        .on(&other)
+        .lane(&foreign)
+        .buffer(1)
+        .label("late");
+    let mut stream = Driven::new(stream);
+    assert!(stream.next().is_none());
+    assert_eq!(other.stats().io.submitted, 0);
+}
+
+#[test]
+fn the_consumer_is_woken_only_when_it_waits() {
+    let _watchdog = watchdog("wake-ups");
+    let offload = pool(1);
+    for _ in 0..100 {
+        let occupied = Occupied::io(&offload, 1);
+        let gate = Gate::new();
+        let inner = gate.clone();
+        let (seen, numbers) = Numbers::new(21, move |number| {
+            if number == 20 {
+                inner.pass();
+            }
+        });
+        let mut stream = Driven::new(offload_iter(numbers).on(&offload));
+        assert!(stream.poll().is_pending());
+        occupied.release();
+        let is_at_the_gate = || seen.pulled() == 20;
+        let has_ended = || offload.stats().io.running + offload.stats().io.queued == 0;
+        wait_until("all are there", || is_at_the_gate() || has_ended());
+        if !is_at_the_gate() {
+            // Its thread did not get its CPU, and so its time was over.
+            continue;
+        }
+        wait_until("it is woken", || stream.wakes.count() > 0);
+        for number in 0..20 {
+            let Poll::Ready(Some(item)) = stream.poll() else {
+                panic!("{number} is there");
+            };
+            assert_eq!(item.unwrap().number, number);
+        }
+        assert_eq!(stream.wakes.count(), 1);
+        gate.open();
+        assert_eq!(stream.next().unwrap().unwrap().number, 20);
+        assert!(stream.next().is_none());
+        return;
+    }
+    panic!("no chunk of 20 items in 100 attempts");
+}
+
+#[test]
+fn a_job_that_consumes_a_stream_of_its_own_pool_is_not_held_up() {
+    let _watchdog = watchdog("from inside");
+    let offload = pool(1);
+    let inner = offload.clone();
+    let sum = offramp::offload_io_with(move |job| {
+        let numbers = offload_iter(0..1_000_u64).on(&inner);
+        let sum = numbers.fold(0, |sum, item| async move { sum + item.unwrap() });
+        Ok(job.block_on(sum))
+    });
+    assert_eq!(sum.on(&offload).wait().unwrap(), 499_500);
+}
+
+/// Each item is made only when the one before has been consumed, and the consumer sleeps
+/// in between: a wake-up that is lost is a hang.
+fn dependent_rounds(cpus: usize) {
+    common::pin_to(cpus);
+    const ROUNDS: usize = 20_000;
+    let offload = pool(2);
+    for buffer in [1, defaults::ITER_BUFFER] {
+        let (consumed, ready) = mpsc::channel();
+        let numbers = (0..ROUNDS).inspect(move |_| ready.recv().unwrap());
+        let mut stream: OffloadedIter<_> = offload_iter(numbers).on(&offload).buffer(buffer);
+        futures::executor::block_on(async {
+            for round in 0..ROUNDS {
+                consumed.send(()).unwrap();
+                assert_eq!(stream.next().await.unwrap().unwrap(), round);
+            }
+            assert!(stream.next().await.is_none());
+        });
+    }
+}
+
+#[test]
+fn no_wake_up_is_lost_on_one_cpu() {
+    common::alone("no_wake_up_is_lost_on_one_cpu", || dependent_rounds(1));
+}
+
+#[test]
+fn no_wake_up_is_lost_on_two_cpus() {
+    common::alone("no_wake_up_is_lost_on_two_cpus", || dependent_rounds(2));
+}
