@@ -103,6 +103,13 @@ async fn add(sum: usize, bytes: usize) -> usize {
     sum + bytes
 }
 
+/// One of the two has read all of the files.
+#[derive(Clone, Copy, Default)]
+struct Pass {
+    wall_ms: f64,
+    cpu_ms: f64,
+}
+
 /// Reads all of them once. Which of the two it is, `is_ours` says.
 fn timed(
     runtime: &Runtime,
@@ -110,16 +117,29 @@ fn timed(
     paths: &[PathBuf],
     concurrency: usize,
     is_ours: bool,
-) -> (Duration, usize) {
+) -> (Pass, usize) {
     let (paths, offload) = (paths.to_vec(), offload.clone());
-    let start = Instant::now();
+    let (before, start) = (machine::usage(), Instant::now());
     let task = if is_ours {
         runtime.spawn(with_read_many(paths, concurrency, offload))
     } else {
         runtime.spawn(with_tokio(paths, concurrency))
     };
     let bytes = runtime.block_on(task).expect("the task does not panic");
-    (start.elapsed(), bytes)
+    let pass = Pass {
+        wall_ms: in_ms(start.elapsed()),
+        cpu_ms: in_ms(machine::usage().since(before).cpu),
+    };
+    (pass, bytes)
+}
+
+fn in_ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn median(passes: &[[Pass; 2]], of: impl Fn(&[Pass; 2]) -> f64) -> stats::Spread {
+    let values: Vec<_> = passes.iter().map(of).collect();
+    stats::range(&values).expect("at least one round")
 }
 
 /// The median ratio for this concurrency.
@@ -134,28 +154,31 @@ fn cell(paths: &[PathBuf], bytes: usize, concurrency: usize, options: &Options) 
         .build()
         .expect("valid sizes");
     let mut shuffler = stats::Shuffler::new(options.seed);
-    let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut passes = Vec::new();
     // One more, for the threads and the caches, that does not count.
     for round in 0..=options.rounds {
         let mut order = [true, false];
         shuffler.shuffle(&mut order);
-        let mut took = [0.0; 2];
+        let mut both = [Pass::default(); 2];
         for is_ours in order {
-            let (time, read) = timed(&runtime, &offload, paths, concurrency, is_ours);
+            let (pass, read) = timed(&runtime, &offload, paths, concurrency, is_ours);
             assert_eq!(read, bytes, "every file is read, whole");
-            took[usize::from(is_ours)] = time.as_secs_f64() * 1e3;
+            both[usize::from(is_ours)] = pass;
         }
         if round > 0 {
-            theirs.push(took[0]);
-            ours.push(took[1]);
-            ratios.push(took[0] / took[1]);
+            passes.push(both);
         }
     }
-    let [ours, theirs] = [&ours, &theirs].map(|all| stats::range(all).expect("a round").median);
-    let ratio = stats::range(&ratios).expect("a round");
+    let ratio = median(&passes, |[theirs, ours]| theirs.wall_ms / ours.wall_ms);
     println!(
-        "{concurrency:>11} {ours:>13.1} {theirs:>19.1} {:>9.2} {:>7.2} .. {:.2}",
-        ratio.median, ratio.low, ratio.high
+        "{concurrency:>11} {:>10.1} {:>10.1} {:>7.2} {:>6.2} .. {:<6.2} {:>9.1} {:>9.1}",
+        median(&passes, |[_, ours]| ours.wall_ms).median,
+        median(&passes, |[theirs, _]| theirs.wall_ms).median,
+        ratio.median,
+        ratio.low,
+        ratio.high,
+        median(&passes, |[_, ours]| ours.cpu_ms).median,
+        median(&passes, |[theirs, _]| theirs.cpu_ms).median,
     );
     ratio.median
 }
@@ -171,7 +194,8 @@ fn run(options: &Options) -> std::io::Result<bool> {
         options.rounds,
         options.seed
     );
-    println!("concurrency read_many, ms tokio::fs::read, ms     ratio  least .. most");
+    println!("                  wall, ms             ratio                  CPU, ms");
+    println!("concurrency  read_many      tokio  median  least .. most  read_many     tokio");
     let slow: Vec<_> = CONCURRENCIES
         .into_iter()
         .filter(|&concurrency| cell(&paths, bytes, concurrency, options) < WANTED)

@@ -100,6 +100,13 @@ where
         }
     }
 
+    /// For adapters, whose own caller it is that made the call.
+    #[cfg(feature = "fs")]
+    pub(crate) fn called_at(mut self, call_site: &'static Location<'static>) -> Self {
+        self.call_site = call_site;
+        self
+    }
+
     /// Runs on `offload` instead of the process-wide default.
     ///
     /// Set before the first poll; later it changes nothing.

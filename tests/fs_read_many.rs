@@ -365,7 +365,9 @@ fn its_jobs_have_a_lane_and_a_label() {
     assert!(poll_once(&mut stream).is_pending());
     wait_until("it runs", || offload.stats().io.running == 1);
     let report = pollster::block_on(offload.shutdown(Duration::ZERO, Backlog::Drain));
-    assert_eq!(report.still_running[0].label.as_deref(), Some("configs"));
+    let job = &report.still_running[0];
+    assert_eq!(job.label.as_deref(), Some("configs"));
+    assert_eq!(job.call_site.file(), file!());
     drop(stream);
     feed(&path, b"");
 

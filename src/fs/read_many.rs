@@ -5,19 +5,23 @@ use crate::cancel::Stopped;
 use crate::clock;
 use crate::core::view::Job;
 use crate::error::OffloadError;
-use crate::{Lane, Offload, offload_io_with};
+use crate::future::Offloaded;
+use crate::handle::Submitted;
+use crate::pool::Kind;
+use crate::{Lane, Offload};
 use futures_core::Stream;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs;
-use std::future::Future;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::iter::Fuse;
-use std::path::PathBuf;
+use std::mem;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::vec;
 
 /// Most files that one job reads: by then the job itself costs little beside them.
@@ -48,6 +52,7 @@ const ENOUGH_BYTES: usize = 256 * 1024;
 ///
 /// `paths` is advanced by the stream's polls, on the event loop: an iterator that blocks, as
 /// [`std::fs::ReadDir`] does, is collected beforehand.
+#[track_caller]
 pub fn read_many<I>(paths: I, concurrency: usize) -> ReadMany<I::IntoIter>
 where
     I: IntoIterator,
@@ -61,6 +66,7 @@ where
         on: None,
         lane: None,
         label: None,
+        call_site: Location::caller(),
     }
 }
 
@@ -101,6 +107,7 @@ pub struct ReadMany<I> {
     on: Option<Offload>,
     lane: Option<Lane>,
     label: Option<Cow<'static, str>>,
+    call_site: &'static Location<'static>,
 }
 
 type Item = io::Result<Vec<u8>>;
@@ -110,7 +117,7 @@ enum Batch {
     Unread(Vec<PathBuf>),
     Reading {
         paths: Arc<Vec<PathBuf>>,
-        call: Pin<Box<dyn Future<Output = Result<Files, OffloadError>> + Send>>,
+        call: Submitted<Files>,
     },
     /// To be taken.
     Read(vec::IntoIter<Item>),
@@ -146,13 +153,14 @@ impl<I> ReadMany<I> {
         self
     }
 
-    /// Not submitted before its first poll.
+    /// Submits a job for them.
     fn read(&self, paths: Vec<PathBuf>) -> Batch {
         let paths = Arc::new(paths);
-        let mut call = offload_io_with({
+        let mut call = Offloaded::new(Kind::Io, {
             let paths = Arc::clone(&paths);
-            move |job| read_files(job, &paths)
+            move |job: &Job| read_files(job, &paths)
         });
+        call = call.called_at(self.call_site);
         if let Some(offload) = &self.on {
             call = call.on(offload);
         }
@@ -162,22 +170,24 @@ impl<I> ReadMany<I> {
         if let Some(label) = &self.label {
             call = call.label(label.clone());
         }
-        let call = Box::pin(call);
-        Batch::Reading { paths, call }
+        match call.start() {
+            Ok(call) => Batch::Reading { paths, call },
+            Err((_, reason)) => Batch::Read(not_read(&paths, reason)),
+        }
     }
 
     /// Looks at the batch at this place. What its job has left over comes behind it.
-    fn look_at(&mut self, place: usize, cx: &mut Context<'_>) {
+    fn look_at(&mut self, place: usize, waker: &Waker) {
         let Batch::Reading { paths, call } = &mut self.batches[place] else {
             return;
         };
-        let Poll::Ready(outcome) = call.as_mut().poll(cx) else {
+        let Some(outcome) = call.poll(waker) else {
             return;
         };
-        // The job's share of them is gone with its closure: nothing is cloned.
-        let mut paths = Arc::unwrap_or_clone(std::mem::take(paths));
         let read = match outcome {
             Ok(Files { read, took }) => {
+                // The job's share of them is gone with its closure: nothing is cloned.
+                let mut paths = Arc::unwrap_or_clone(mem::take(paths));
                 let left = paths.split_off(read.len());
                 if !left.is_empty() {
                     self.files = read.len().min(self.files / 2).max(1);
@@ -185,15 +195,11 @@ impl<I> ReadMany<I> {
                 } else if read.len() == self.files && took <= ENOUGH_TIME / 2 {
                     self.files = MOST_FILES.min(2 * self.files);
                 }
-                read
+                read.into_iter()
             }
-            Err(error) => {
-                let error = Arc::new(error);
-                let failed = |path: &PathBuf| Err(not_called("read", path, &error));
-                paths.iter().map(failed).collect()
-            }
+            Err(error) => not_read(paths, error),
         };
-        self.batches[place] = Batch::Read(read.into_iter());
+        self.batches[place] = Batch::Read(read);
     }
 
     /// The rest of a batch that was slow, to all the jobs there may be.
@@ -213,11 +219,11 @@ where
     I::Item: Into<PathBuf>,
 {
     /// Looks at what is being read, and starts what may be.
-    fn go_on(&mut self, cx: &mut Context<'_>) {
+    fn go_on(&mut self, waker: &Waker) {
         let mut place = 0;
         let mut started = 0;
         while place < self.batches.len() {
-            self.look_at(place, cx);
+            self.look_at(place, waker);
             let is_unread = matches!(self.batches[place], Batch::Unread(_));
             started += usize::from(!is_unread);
             place += 1;
@@ -226,7 +232,7 @@ where
         while started < self.concurrency {
             match self.batches.get_mut(place) {
                 Some(Batch::Unread(paths)) => {
-                    let paths = std::mem::take(paths);
+                    let paths = mem::take(paths);
                     self.batches[place] = self.read(paths);
                 }
                 Some(_) => {
@@ -244,10 +250,17 @@ where
                 }
             }
             started += 1;
-            self.look_at(place, cx);
+            self.look_at(place, waker);
             place += 1;
         }
     }
+}
+
+/// An item for each of the files, whose job has failed for this `reason`.
+fn not_read(paths: &[PathBuf], reason: OffloadError) -> vec::IntoIter<Item> {
+    let reason = Arc::new(reason);
+    let failed = |path: &PathBuf| Err(not_called("read", path, &reason));
+    paths.iter().map(failed).collect::<Vec<_>>().into_iter()
 }
 
 fn read_files(job: &Job, paths: &[PathBuf]) -> Result<Files, Stopped> {
@@ -257,7 +270,7 @@ fn read_files(job: &Job, paths: &[PathBuf]) -> Result<Files, Stopped> {
     let mut took = 0;
     for path in paths {
         job.checkpoint()?;
-        let item = fs::read(path).map_err(|error| at_path("read", path)(error));
+        let item = read_file(path).map_err(|error| at_path("read", path)(error));
         bytes += item.as_ref().map_or(0, Vec::len);
         read.push(item);
         took = clock::now() - start;
@@ -266,6 +279,29 @@ fn read_files(job: &Job, paths: &[PathBuf]) -> Result<Files, Stopped> {
         }
     }
     Ok(Files { read, took })
+}
+
+/// [`std::fs::read`] asks once more, to be told that this was all: a fifth of the system
+/// calls for a small file. One that is as long as it was said to be needs no telling.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let length = metadata.len();
+    let mut contents = Vec::new();
+    if metadata.is_file() && length > 0 && length < ENOUGH_BYTES as u64 {
+        // A byte more than there should be: were it there, the file would have grown.
+        contents.resize(length as usize + 1, 0);
+        let read = match file.read(&mut contents) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            read => read?,
+        };
+        contents.truncate(read);
+        if read as u64 == length {
+            return Ok(contents);
+        }
+    }
+    file.read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
 impl<I> Stream for ReadMany<I>
@@ -284,7 +320,7 @@ where
                 }
                 this.batches.pop_front();
             }
-            this.go_on(cx);
+            this.go_on(cx.waker());
             match this.batches.front() {
                 None => return Poll::Ready(None),
                 Some(Batch::Read(_)) => {}
