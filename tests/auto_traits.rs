@@ -3,6 +3,7 @@
 
 use offramp::backend::{Backend, Rayon, ThreadTask, Threads, Turn, Turns};
 use offramp::{AlreadyInstalled, Builder, ConfigError, Offload, Policy, Shutdown};
+use offramp::{BlockingIter, OffloadedIter};
 use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
 use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
 use std::cell::Cell;
@@ -48,6 +49,8 @@ macro_rules! table {
 type Local = Rc<()>;
 /// One that is `Send`, but not `Sync`.
 type Movable = Cell<()>;
+type Iter<T> = std::iter::Once<T>;
+type Pinned = std::marker::PhantomPinned;
 type Future = Offloaded<fn(), ()>;
 
 #[test]
@@ -89,6 +92,13 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         Offloaded<fn(), Local>:         false false true  false false,
         Flatten<Future>:                true  true  true  false false,
         Flatten<Local>:                 false false true  true  true,
+
+        // Before the first poll they hold the iterator, the stream, itself.
+        OffloadedIter<Iter<u8>>:        true  true  true  false false,
+        OffloadedIter<Iter<Movable>>:   true  false true  false false,
+        BlockingIter<Movable>:          true  false true  true  false,
+        BlockingIter<Local>:            false false true  true  true,
+        BlockingIter<Pinned>:           true  true  true  true  true,
 
         dyn Backend:                    true  true  false false false,
         Rayon:                          true  true  true  false false,
