@@ -18,9 +18,14 @@
 //! is [`offload_io`](crate::offload_io) around the function of [`std::fs`].
 
 mod at_path;
+mod chunks;
+mod file_stream;
+mod lines;
 mod order;
 mod read_many;
 mod write_atomic;
 
+pub use chunks::{Chunks, chunks};
+pub use lines::{Lines, lines};
 pub use read_many::{ReadMany, read_many};
 pub use write_atomic::write_atomic;
