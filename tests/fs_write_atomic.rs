@@ -99,6 +99,32 @@ fn whatever_is_bytes_can_be_saved_and_the_path_need_not_live() {
 }
 
 #[test]
+fn a_report_names_the_caller() {
+    let _watchdog = watchdog("a save that is reported");
+    let (directory, path) = with_old();
+    let pipe = directory.path().join("pipe");
+    let c_path = std::ffi::CString::new(pipe.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the path is a C string.
+    assert_eq!(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) }, 0);
+    struct FromPipe(PathBuf);
+    impl AsRef<[u8]> for FromPipe {
+        fn as_ref(&self) -> &[u8] {
+            fs::read(&self.0).unwrap().leak()
+        }
+    }
+    let offload = Offload::builder().io_max_threads(1).build().unwrap();
+    let call = write_atomic(&path, FromPipe(pipe.clone())).on(&offload);
+    let handle = call.try_spawn().unwrap();
+    common::wait_until("it runs", || offload.stats().io.running == 1);
+    let shutdown = offload.shutdown(std::time::Duration::ZERO, offramp::Backlog::Drain);
+    let report = pollster::block_on(shutdown);
+    assert_eq!(report.still_running[0].call_site.file(), file!());
+    fs::write(&pipe, NEW).unwrap();
+    handle.wait().unwrap().unwrap();
+    assert_holds(&path, NEW);
+}
+
+#[test]
 fn unusual_names() {
     let directory = tempfile::tempdir().unwrap();
     let long = [b'x'; 255];

@@ -155,3 +155,7 @@ impl Drop for Running {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! Saves that are given up: dropped, aborted, out of time, panicked.
 
 use super::{NEW, OLD, assert_holds, temporary_files, with_old};
-use crate::common::{Gate, Occupied, Random, Wakes, wait_until, watchdog};
+use crate::common::{Gate, Occupied, Random, Wakes, alone, wait_until, watchdog};
 use offramp::fs::write_atomic;
 use offramp::{Offload, OffloadError, Stopped};
 use std::fs;
@@ -141,6 +141,35 @@ fn one_that_must_run_is_saved_though_dropped() {
     gate.open();
     wait_for_rest(&offload);
     assert_holds(&path, NEW);
+}
+
+/// It does not write to the end what nobody wants.
+#[test]
+fn dropped_it_stops_where_it_stands() {
+    const BYTES: usize = 64 << 20;
+    let test = "given_up::dropped_it_stops_where_it_stands";
+    alone(test, || {
+        let (directory, path) = with_old();
+        let offload = pool();
+        let written = || -> usize {
+            let io = fs::read_to_string("/proc/self/io").expect("procfs");
+            let line = io.lines().find_map(|line| line.strip_prefix("wchar: "));
+            line.unwrap().parse().unwrap()
+        };
+        // Should this thread be late, a save may be over before it is dropped.
+        let is_stopped = (0..20).any(|_| {
+            let before = written();
+            let call = write_atomic(&path, vec![1; BYTES]).on(&offload);
+            let handle = call.try_spawn().unwrap();
+            wait_until("there is a temporary file", || {
+                handle.is_finished() || !temporary_files(directory.path()).is_empty()
+            });
+            drop(handle);
+            wait_for_rest(&offload);
+            written() - before < BYTES
+        });
+        assert!(is_stopped);
+    });
 }
 
 #[test]
