@@ -118,6 +118,13 @@ where
         }
     }
 
+    /// For adapters, whose own caller it is that made the call.
+    #[cfg(feature = "fs")]
+    pub(crate) fn called_at(mut self, call_site: &'static Location<'static>) -> Self {
+        self.call_site = call_site;
+        self
+    }
+
     /// Submits the call now, without awaiting it, if fewer than
     /// [`capacity`](crate::Builder::capacity) jobs wait.
     ///

@@ -36,6 +36,9 @@ mod error;
 #[cfg(not(offramp_loom))]
 mod fork;
 #[cfg(not(offramp_loom))]
+#[cfg(feature = "fs")]
+pub mod fs;
+#[cfg(not(offramp_loom))]
 mod future;
 #[cfg(not(offramp_loom))]
 mod handle;

@@ -1,0 +1,340 @@
+//! [`read_many`]: whole files, several to a job, in order.
+
+use super::at_path::{at_path, not_called};
+use crate::cancel::Stopped;
+use crate::clock;
+use crate::core::view::Job;
+use crate::error::OffloadError;
+use crate::future::Offloaded;
+use crate::handle::Submitted;
+use crate::pool::Kind;
+use crate::{Lane, Offload};
+use futures_core::Stream;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::iter::Fuse;
+use std::mem;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::vec;
+
+/// Most files that one job reads: by then the job itself costs little beside them.
+const MOST_FILES: usize = 64;
+
+/// When a job has read for so long (ns), or so many bytes, it reads no further file. Files
+/// that are slower, or larger, have a job each.
+const ENOUGH_TIME: u64 = 1_000_000;
+const ENOUGH_BYTES: usize = 256 * 1024;
+
+/// Reads whole files, `concurrency` of them at a time (at least 1), and gives their contents in the
+/// order of `paths`.
+///
+/// Small files are read several to a job, as many as are fast, up to 64: so thousands of
+/// them cost little more than their system calls. Files that are slow or large have jobs
+/// of their own.
+///
+/// ```
+/// use futures::TryStreamExt;
+/// use offramp::fs;
+/// # futures::executor::block_on(async {
+/// let texts = fs::read_many(["Cargo.toml", "README.md"], 8);
+/// let texts: Vec<Vec<u8>> = texts.try_collect().await?;
+/// assert_eq!(texts.len(), 2);
+/// # Ok::<_, std::io::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// `paths` is advanced by the stream's polls, on the event loop: an iterator that blocks, as
+/// [`std::fs::ReadDir`] does, is collected beforehand.
+#[track_caller]
+pub fn read_many<I>(paths: I, concurrency: usize) -> ReadMany<I::IntoIter>
+where
+    I: IntoIterator,
+    I::Item: Into<PathBuf>,
+{
+    ReadMany {
+        paths: paths.into_iter().fuse(),
+        batches: VecDeque::new(),
+        concurrency: concurrency.max(1),
+        files: 1,
+        on: None,
+        lane: None,
+        label: None,
+        call_site: Location::caller(),
+    }
+}
+
+/// The stream made by [`read_many`]: an [`io::Result`] for each path, in their order.
+///
+/// # Errors
+///
+/// A file that cannot be read is one item, which names its path, and the stream goes on. It has the
+/// kind of the system's error, and that as its source. Where a job was
+/// refused, or not run for another reason, each of its files is such an item, of the kind
+/// [`Other`](io::ErrorKind::Other) with the [`OffloadError`] as its source.
+///
+/// # Backpressure
+///
+/// At most `concurrency` jobs run, or have run and wait for their files to be taken; so a
+/// consumer that is slow stops the reading. A job reads no further file when it has had 64 of
+/// them, 256 KiB, or 1 ms. So the stream holds at most `concurrency` times 256 KiB and a
+/// largest file, and a slow file holds up at most those 63 that its job has read before.
+///
+/// # Cancellation
+///
+/// Dropping the stream drops the jobs that wait, and each one that runs stops after the file that it is
+/// reading.
+///
+/// # Cost
+///
+/// A job's cost, a few microseconds, for some 64 small files; an allocation or two for
+/// each job and each file.
+#[must_use = "a stream reads nothing until it is polled"]
+pub struct ReadMany<I> {
+    paths: Fuse<I>,
+    /// In the order of the paths.
+    batches: VecDeque<Batch>,
+    /// Most batches that are being read or wait to be taken.
+    concurrency: usize,
+    /// How many files the next batch has.
+    files: usize,
+    on: Option<Offload>,
+    lane: Option<Lane>,
+    label: Option<Cow<'static, str>>,
+    call_site: &'static Location<'static>,
+}
+
+type Item = io::Result<Vec<u8>>;
+
+enum Batch {
+    /// What a job has left over. Not empty.
+    Unread(Vec<PathBuf>),
+    Reading {
+        paths: Arc<Vec<PathBuf>>,
+        call: Submitted<Files>,
+    },
+    /// To be taken.
+    Read(vec::IntoIter<Item>),
+}
+
+/// What a job has read: the first file at least, and how long it took, in ns.
+struct Files {
+    read: Vec<Item>,
+    took: u64,
+}
+
+// The iterator is never pinned.
+impl<I> Unpin for ReadMany<I> {}
+
+impl<I> ReadMany<I> {
+    /// Reads on `offload` instead of the process-wide default.
+    ///
+    /// Set before the first poll, as the other options.
+    pub fn on(mut self, offload: &Offload) -> Self {
+        self.on = Some(offload.clone());
+        self
+    }
+
+    /// Its jobs wait in `lane`.
+    pub fn lane(mut self, lane: &Lane) -> Self {
+        self.lane = Some(lane.clone());
+        self
+    }
+
+    /// Names its jobs.
+    pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Submits a job for them.
+    fn read(&self, paths: Vec<PathBuf>) -> Batch {
+        let paths = Arc::new(paths);
+        let mut call = Offloaded::new(Kind::Io, {
+            let paths = Arc::clone(&paths);
+            move |job: &Job| read_files(job, &paths)
+        });
+        call = call.called_at(self.call_site);
+        if let Some(offload) = &self.on {
+            call = call.on(offload);
+        }
+        if let Some(lane) = &self.lane {
+            call = call.lane(lane);
+        }
+        if let Some(label) = &self.label {
+            call = call.label(label.clone());
+        }
+        match call.start() {
+            Ok(call) => Batch::Reading { paths, call },
+            Err((_, reason)) => Batch::Read(not_read(&paths, reason)),
+        }
+    }
+
+    /// Looks at the batch at this place. What its job has left over comes behind it.
+    fn look_at(&mut self, place: usize, waker: &Waker) {
+        let Batch::Reading { paths, call } = &mut self.batches[place] else {
+            return;
+        };
+        let Some(outcome) = call.poll(waker) else {
+            return;
+        };
+        let read = match outcome {
+            Ok(Files { read, took }) => {
+                // The job's share of them is gone with its closure: nothing is cloned.
+                let mut paths = Arc::unwrap_or_clone(mem::take(paths));
+                let left = paths.split_off(read.len());
+                if !left.is_empty() {
+                    self.files = read.len().min(self.files / 2).max(1);
+                    self.share_out(left, place + 1);
+                } else if read.len() == self.files && took <= ENOUGH_TIME / 2 {
+                    self.files = MOST_FILES.min(2 * self.files);
+                }
+                read.into_iter()
+            }
+            Err(error) => not_read(paths, error),
+        };
+        self.batches[place] = Batch::Read(read);
+    }
+
+    /// The rest of a batch that was slow, to all the jobs there may be.
+    fn share_out(&mut self, mut left: Vec<PathBuf>, place: usize) {
+        let share = left.len().div_ceil(self.concurrency);
+        while !left.is_empty() {
+            let last = left.len().saturating_sub(share);
+            let batch = Batch::Unread(left.split_off(last));
+            self.batches.insert(place, batch);
+        }
+    }
+}
+
+impl<I> ReadMany<I>
+where
+    I: Iterator,
+    I::Item: Into<PathBuf>,
+{
+    /// Looks at what is being read, and starts what may be.
+    fn go_on(&mut self, waker: &Waker) {
+        let mut place = 0;
+        let mut started = 0;
+        while place < self.batches.len() {
+            self.look_at(place, waker);
+            let is_unread = matches!(self.batches[place], Batch::Unread(_));
+            started += usize::from(!is_unread);
+            place += 1;
+        }
+        let mut place = 0;
+        while started < self.concurrency {
+            match self.batches.get_mut(place) {
+                Some(Batch::Unread(paths)) => {
+                    let paths = mem::take(paths);
+                    self.batches[place] = self.read(paths);
+                }
+                Some(_) => {
+                    place += 1;
+                    continue;
+                }
+                None => {
+                    let paths = self.paths.by_ref().take(self.files);
+                    let paths: Vec<_> = paths.map(Into::into).collect();
+                    if paths.is_empty() {
+                        return;
+                    }
+                    let batch = self.read(paths);
+                    self.batches.push_back(batch);
+                }
+            }
+            started += 1;
+            self.look_at(place, waker);
+            place += 1;
+        }
+    }
+}
+
+/// An item for each of the files, whose job has failed for this `reason`.
+fn not_read(paths: &[PathBuf], reason: OffloadError) -> vec::IntoIter<Item> {
+    let reason = Arc::new(reason);
+    let failed = |path: &PathBuf| Err(not_called("read", path, &reason));
+    paths.iter().map(failed).collect::<Vec<_>>().into_iter()
+}
+
+fn read_files(job: &Job, paths: &[PathBuf]) -> Result<Files, Stopped> {
+    let start = clock::now();
+    let mut read = Vec::with_capacity(paths.len());
+    let mut bytes = 0;
+    let mut took = 0;
+    for path in paths {
+        job.checkpoint()?;
+        let item = read_file(path).map_err(|error| at_path("read", path)(error));
+        bytes += item.as_ref().map_or(0, Vec::len);
+        read.push(item);
+        took = clock::now() - start;
+        if took >= ENOUGH_TIME || bytes >= ENOUGH_BYTES {
+            break;
+        }
+    }
+    Ok(Files { read, took })
+}
+
+/// [`std::fs::read`] asks once more, to be told that this was all: a fifth of the system
+/// calls for a small file. One that is as long as it was said to be needs no telling.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let length = metadata.len();
+    let mut contents = Vec::new();
+    if metadata.is_file() && length > 0 && length < ENOUGH_BYTES as u64 {
+        // A byte more than there should be: were it there, the file would have grown.
+        contents.resize(length as usize + 1, 0);
+        let read = match file.read(&mut contents) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            read => read?,
+        };
+        contents.truncate(read);
+        if read as u64 == length {
+            return Ok(contents);
+        }
+    }
+    file.read_to_end(&mut contents)?;
+    Ok(contents)
+}
+
+impl<I> Stream for ReadMany<I>
+where
+    I: Iterator,
+    I::Item: Into<PathBuf>,
+{
+    type Item = Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(Batch::Read(read)) = this.batches.front_mut() {
+                if let Some(item) = read.next() {
+                    return Poll::Ready(Some(item));
+                }
+                this.batches.pop_front();
+            }
+            this.go_on(cx.waker());
+            match this.batches.front() {
+                None => return Poll::Ready(None),
+                Some(Batch::Read(_)) => {}
+                Some(_) => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<I> fmt::Debug for ReadMany<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadMany")
+            .field("concurrency", &self.concurrency)
+            .field("batches", &self.batches.len())
+            .finish_non_exhaustive()
+    }
+}
