@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// A call that will run on a pool: the future made by
-/// [`offload_io`](crate::offload_io) and its siblings.
+/// [`offload_io`](fn@crate::offload_io) and its siblings.
 ///
 /// Like every future it does nothing until it is polled: the first poll submits the
 /// closure, and the future is ready when it has run. Awaiting several of these one
