@@ -4,6 +4,10 @@
 #![cfg_attr(offramp_loom, allow(dead_code))]
 #![doc(test(attr(deny(warnings))))]
 
+#[cfg(not(offramp_loom))]
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private;
 mod cancel;
 mod clock;
 mod core;
@@ -74,6 +78,10 @@ pub use crate::{
 };
 
 #[cfg(not(offramp_loom))]
+#[cfg(feature = "macros")]
+pub use offramp_macros::{offload_cpu, offload_io};
+
+#[cfg(not(offramp_loom))]
 use pool::Kind;
 
 /// Runs a blocking call on the I/O pool.
@@ -118,7 +126,7 @@ where
 /// holds a lock over a parallel section cannot meet another on its own stack. See
 /// [`Offloaded`] for outcome, backpressure, cancellation and options.
 ///
-/// Code that blocks belongs into [`offload_io`]: here it would hold up a CPU's worth of
+/// Code that blocks belongs into [`fn@offload_io`]: here it would hold up a CPU's worth of
 /// work.
 ///
 /// ```
@@ -139,7 +147,7 @@ where
     Offloaded::new(Kind::Cpu, f)
 }
 
-/// [`offload_io`] for a closure that sees its [`Job`], and can stop when it is cancelled.
+/// [`fn@offload_io`] for a closure that sees its [`Job`], and can stop when it is cancelled.
 ///
 /// A closure that returns [`Stopped`] resolves as [`OffloadError::Cancelled`].
 ///
@@ -167,7 +175,7 @@ where
     Offloaded::new(Kind::Io, f)
 }
 
-/// [`offload_cpu`] for a closure that sees its [`Job`], and can stop when it is cancelled.
+/// [`fn@offload_cpu`] for a closure that sees its [`Job`], and can stop when it is cancelled.
 ///
 /// `Job` is `Sync`: hand it into parallel sections. A closure that returns [`Stopped`]
 /// resolves as [`OffloadError::Cancelled`].
@@ -198,7 +206,7 @@ where
 /// Runs `f` on a thread of its own: for what goes on for hours, or for ever.
 ///
 /// A server's accept loop, a file watcher, a consumer of a queue would occupy a thread of
-/// the I/O pool for good. Otherwise it is a call like [`offload_io`]'s: lazy, cancelled by
+/// the I/O pool for good. Otherwise it is a call like [`fn@offload_io`]'s: lazy, cancelled by
 /// drop (`try_spawn` and [`detach`](Handle::detach) let it run), counted in
 /// [`Stats::dedicated`], named in a shutdown's [`Report`]. A shutdown, and the end of the
 /// last [`Offload`] handle, ask it to stop at its next [`checkpoint`].
