@@ -7,7 +7,7 @@ use crate::core::unwind::contain;
 use crate::core::view::Job;
 use std::marker::PhantomData;
 
-/// A closure without arguments: [`offload_io`](crate::offload_io).
+/// A closure without arguments: [`offload_io`](fn@crate::offload_io).
 #[derive(Debug)]
 pub enum Plain {}
 

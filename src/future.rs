@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A call that will run on a pool: the future made by
-/// [`offload_io`](crate::offload_io) and its siblings.
+/// [`offload_io`](fn@crate::offload_io) and its siblings.
 ///
 /// Like every future it does nothing until it is polled: the first poll submits the
 /// closure, and the future is ready when it has run. Awaiting several of these one
@@ -160,7 +160,7 @@ where
     ///
     /// Never call it on an event loop. Inside of a job of the same pool the closure runs
     /// right here, so that jobs that wait for jobs cannot hang their pool; inside of
-    /// another job that one [lends its turn](Job::block_on) meanwhile.
+    /// another job that one [lends its turn](crate::Job::block_on) meanwhile.
     ///
     /// # Errors
     ///

@@ -4,6 +4,10 @@
 #![cfg_attr(offramp_loom, allow(dead_code))]
 #![doc(test(attr(deny(warnings))))]
 
+#[cfg(not(offramp_loom))]
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private;
 mod cancel;
 mod clock;
 mod core;
@@ -91,6 +95,10 @@ pub use crate::{
 };
 
 #[cfg(not(offramp_loom))]
+#[cfg(feature = "macros")]
+pub use offramp_macros::{offload_cpu, offload_io};
+
+#[cfg(not(offramp_loom))]
 use pool::Kind;
 
 /// Runs a blocking call on the I/O pool.
@@ -135,7 +143,7 @@ where
 /// holds a lock over a parallel section cannot meet another on its own stack. See
 /// [`Offloaded`] for outcome, backpressure, cancellation and options.
 ///
-/// Code that blocks belongs into [`offload_io`]: here it would hold up a CPU's worth of
+/// Code that blocks belongs into [`fn@offload_io`]: here it would hold up a CPU's worth of
 /// work.
 ///
 /// ```
@@ -156,7 +164,7 @@ where
     Offloaded::new(Kind::Cpu, f)
 }
 
-/// [`offload_io`] for a closure that sees its [`Job`], and can stop when it is cancelled.
+/// [`fn@offload_io`] for a closure that sees its [`Job`], and can stop when it is cancelled.
 ///
 /// A closure that returns [`Stopped`] resolves as [`OffloadError::Cancelled`].
 ///
@@ -184,7 +192,7 @@ where
     Offloaded::new(Kind::Io, f)
 }
 
-/// [`offload_cpu`] for a closure that sees its [`Job`], and can stop when it is cancelled.
+/// [`fn@offload_cpu`] for a closure that sees its [`Job`], and can stop when it is cancelled.
 ///
 /// `Job` is `Sync`: hand it into parallel sections. A closure that returns [`Stopped`]
 /// resolves as [`OffloadError::Cancelled`].

@@ -26,9 +26,9 @@ const BUCKETS: usize = 2 + (LAST_POWER - FIRST_POWER) as usize * SUB_BUCKETS;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The pool behind [`offload_io`](crate::offload_io).
+    /// The pool behind [`offload_io`](fn@crate::offload_io).
     pub io: PoolStats,
-    /// The pool behind [`offload_cpu`](crate::offload_cpu).
+    /// The pool behind [`offload_cpu`](fn@crate::offload_cpu).
     pub cpu: PoolStats,
     /// The threads behind [`offload_dedicated`](crate::offload_dedicated).
     pub dedicated: PoolStats,

@@ -140,7 +140,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// As for [`offload_io`](crate::offload_io); [`ShutDown`](OffloadError::ShutDown) also
+    /// As for [`offload_io`](fn@crate::offload_io); [`ShutDown`](OffloadError::ShutDown) also
     /// if the last handle to the pools is gone.
     pub fn io<F, R>(&self, f: F) -> Result<R, OffloadError>
     where

@@ -72,6 +72,39 @@ fn an_awaited_io_call_makes_one_allocation() {
     });
 }
 
+#[cfg(feature = "macros")]
+#[test]
+fn an_attribute_adds_no_allocation_but_its_label() {
+    #[offload_io(on = &on)]
+    fn plain(on: Offload, captured: [u64; 8]) -> u64 {
+        captured[7]
+    }
+
+    #[offload_io(on = &on, label = "labelled")]
+    fn labelled(on: Offload, captured: [u64; 8]) -> u64 {
+        captured[7]
+    }
+
+    alone("an_attribute_adds_no_allocation_but_its_label", || {
+        let offload = warm_pool();
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let of_plain = allocations_of(|| {
+            for n in 0..CALLS as u64 {
+                let call = plain(offload.clone(), [n; 8]);
+                assert_eq!(awaited(call, &wakes, &mut cx), n);
+            }
+        });
+        let of_labelled = allocations_of(|| {
+            for n in 0..CALLS as u64 {
+                let call = labelled(offload.clone(), [n; 8]);
+                assert_eq!(awaited(call, &wakes, &mut cx), n);
+            }
+        });
+        assert_eq!((of_plain, of_labelled), (CALLS, 2 * CALLS));
+    });
+}
+
 #[test]
 fn a_spawned_io_call_makes_one_allocation() {
     alone("a_spawned_io_call_makes_one_allocation", || {

@@ -91,7 +91,7 @@ where
 ///
 /// # Cost
 ///
-/// For each chunk what a call [costs](crate::offload_io#cost); for each item, some 100 ns,
+/// For each chunk what a call [costs](fn@crate::offload_io#cost); for each item, some 100 ns,
 /// and a wake-up if the consumer waits.
 #[must_use = "streams do nothing unless they are polled"]
 pub struct OffloadedIter<I: Iterator + Send + 'static> {

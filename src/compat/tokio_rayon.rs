@@ -39,7 +39,7 @@ use std::task::{Context, Poll, ready};
 
 /// Runs `func` on the CPU pool, starting now.
 ///
-/// Costs what [`offload_cpu`](crate::offload_cpu) does.
+/// Costs what [`offload_cpu`](fn@crate::offload_cpu) does.
 ///
 /// ```
 /// # futures::executor::block_on(async {

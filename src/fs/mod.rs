@@ -15,7 +15,7 @@
 //!
 //! All of it runs on the I/O pool. Errors are [`io::Error`](std::io::Error)s of the
 //! operating system's kind that name the path and the step. For a plain read or write there
-//! is [`offload_io`](crate::offload_io) around the function of [`std::fs`].
+//! is [`offload_io`](fn@crate::offload_io) around the function of [`std::fs`].
 
 mod at_path;
 mod chunks;

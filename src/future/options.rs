@@ -40,7 +40,7 @@ where
     /// on its own pool inherits its lane.
     ///
     /// A lane of another instance than the call runs [`on`](Self::on) is an error
-    /// ([`Config`](OffloadError::Config)). Costs one more allocation for the job.
+    /// ([`Config`](crate::OffloadError::Config)). Costs one more allocation for the job.
     pub fn lane(mut self, lane: &Lane) -> Self {
         self.place("lane", lane.name());
         self.lane = Some(lane.clone());
@@ -50,7 +50,7 @@ where
     /// Gives the call so much time from now on, for waiting and running together.
     ///
     /// When it is over and there is no value yet, the future resolves as
-    /// [`DeadlineExceeded`](OffloadError::DeadlineExceeded), at most some 5 ms later, also
+    /// [`DeadlineExceeded`](crate::OffloadError::DeadlineExceeded), at most some 5 ms later, also
     /// if every worker is stuck. A job that waits then never starts: its closure is dropped
     /// by the poll. One that runs sees it at its checkpoints, and in [`Job::remaining`]
     /// beforehand; it goes on as an orphan, as after a [drop](Self#cancellation). Nobody
@@ -80,9 +80,9 @@ where
     /// where [`max_pending`](crate::Builder::max_pending) jobs do already, it is not
     /// discarded by a [shutdown](Offload::shutdown), and if no thread can be started it
     /// waits until one can. It does not inherit a deadline. What refuses it says so, before
-    /// it is submitted: [`ShutDown`](OffloadError::ShutDown),
-    /// [`Forked`](OffloadError::Forked), and
-    /// [`Config`](OffloadError::Config) for a call with a deadline of its own, which
+    /// it is submitted: [`ShutDown`](crate::OffloadError::ShutDown),
+    /// [`Forked`](crate::OffloadError::Forked), and
+    /// [`Config`](crate::OffloadError::Config) for a call with a deadline of its own, which
     /// contradicts it. `try_spawn` still refuses at [`capacity`](crate::Builder::capacity),
     /// and hands the closure back.
     pub fn must_run(mut self) -> Self {
