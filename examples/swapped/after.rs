@@ -212,24 +212,21 @@ impl From<io::Error> for AppError {
 
 impl From<JoinError> for AppError {
     fn from(error: JoinError) -> Self {
-        let status = match error.is_cancelled() {
-            true => StatusCode::SERVICE_UNAVAILABLE,
-            false => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, error)
+        Self::new(status(error.offload_error()), error)
     }
 }
 
 impl From<OffloadError> for AppError {
     fn from(error: OffloadError) -> Self {
-        let status = match error {
-            OffloadError::Overloaded { .. } | OffloadError::ShutDown => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            OffloadError::DeadlineExceeded { .. } => StatusCode::GATEWAY_TIMEOUT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self::new(status, error)
+        Self::new(status(&error), error)
+    }
+}
+
+fn status(error: &OffloadError) -> StatusCode {
+    match error {
+        OffloadError::Overloaded { .. } | OffloadError::ShutDown => StatusCode::SERVICE_UNAVAILABLE,
+        OffloadError::DeadlineExceeded { .. } => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
