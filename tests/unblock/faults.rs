@@ -193,6 +193,18 @@ fn a_seek_that_was_given_up_is_not_taken_for_a_later_one() {
         give_up(&mut file, forward);
         file.read_exact(&mut [0; 5]).await.unwrap();
         assert_eq!(file.seek(forward).await.unwrap(), 35);
+        give_up(&mut file, forward);
+        file.with_mut(|file| file.set_position(0)).await;
+        assert_eq!(file.seek(forward).await.unwrap(), 10);
+        give_up(&mut file, forward);
+        file.get_mut().await.set_position(0);
+        assert_eq!(file.seek(forward).await.unwrap(), 10);
+        // Nor is its error.
+        file.read_exact(&mut [0; 1]).await.unwrap();
+        let back = SeekFrom::Current(-30);
+        give_up(&mut file, back);
+        file.read_exact(&mut [0; 29]).await.unwrap();
+        assert_eq!(file.seek(back).await.unwrap(), 10);
     });
 }
 
