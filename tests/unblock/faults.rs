@@ -333,6 +333,34 @@ fn a_refused_call_has_changed_nothing() {
 }
 
 #[test]
+fn a_flush_flushes_what_was_written_by_other_ways_and_nothing_twice() {
+    let _watchdog = watchdog("flushes");
+    let offload = pool(1);
+    futures::executor::block_on(async {
+        let (sent, received) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut writer = Unblock::new(io::BufWriter::new(sent)).on(&offload);
+        let mut received = Unblock::new(received).on(&offload);
+        let mut byte = [0];
+        writer.write_all(b"1").await.unwrap();
+        writer.flush().await.unwrap();
+        received.read_exact(&mut byte).await.unwrap();
+        writer
+            .with_mut(|writer| writer.write_all(b"2"))
+            .await
+            .unwrap();
+        writer.flush().await.unwrap();
+        received.read_exact(&mut byte).await.unwrap();
+        writer.get_mut().await.write_all(b"3").unwrap();
+        writer.flush().await.unwrap();
+        received.read_exact(&mut byte).await.unwrap();
+        assert_eq!(&byte, b"3");
+        let jobs = offload.stats().io.submitted;
+        writer.flush().await.unwrap();
+        assert_eq!(offload.stats().io.submitted, jobs);
+    });
+}
+
+#[test]
 fn what_is_closed_is_an_error_but_to_close_it_again() {
     let _watchdog = watchdog("closed");
     let offload = pool(1);
