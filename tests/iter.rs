@@ -545,6 +545,20 @@ fn items_whose_destructors_panic_are_all_dropped_with_the_stream() {
 }
 
 #[test]
+fn a_stream_may_be_the_last_to_hold_its_pool() {
+    let _watchdog = watchdog("the last handle");
+    let offload = pool(1);
+    let (seen, numbers) = Numbers::new(usize::MAX, |_| ());
+    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
+    drop(offload);
+    for number in 0..200 {
+        assert_eq!(stream.next().unwrap().unwrap().number, number);
+    }
+    drop(stream);
+    seen.all_is_dropped_on_the_pool();
+}
+
+#[test]
 fn a_shutdown_lets_the_items_through_and_then_says_so() {
     let _watchdog = watchdog("a shutdown");
     for backlog in [Backlog::Drain, Backlog::Discard] {

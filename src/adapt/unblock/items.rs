@@ -80,6 +80,9 @@ where
 
     /// After an item was taken: sees to it that there will be more.
     fn refill(&mut self, items: &Arc<HandOver<T::Item>>, cx: &mut Context<'_>) {
+        if let State::Busy(call) = &mut self.state {
+            call.free_clock();
+        }
         let is_busy = matches!(&self.state, State::Busy(call) if !call.is_finished());
         if is_busy || !items.is_low() {
             return;

@@ -21,6 +21,7 @@ use crate::handle::Submitted;
 use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::pool::Kind;
+use parking_lot::Mutex;
 use std::any::Any;
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -132,7 +133,8 @@ struct Outcomes {
     is_dirty: bool,
     seek: Option<(SeekFrom, io::Result<u64>)>,
     position: u64,
-    called: Option<Box<dyn Any + Send>>,
+    /// Never locked: it makes the value, which need not be `Sync`, so.
+    called: Mutex<Option<Box<dyn Any + Send>>>,
     has_ended: bool,
     /// That of a value which is lost, not yet told.
     failure: Option<OffloadError>,
@@ -326,7 +328,7 @@ impl<T: Send + 'static> Unblock<T> {
         let op = move |content: &mut Content<T>, _: &Job| Done::Called(Box::new(op(content.io())));
         self.submit(op, false)?;
         poll_fn(|cx| self.settle(cx)).await?;
-        let output = self.outcomes.called.take();
+        let output = self.outcomes.called.get_mut().take();
         let output = output.and_then(|output| output.downcast().ok());
         Ok(*output.expect("the call that was submitted here"))
     }
@@ -345,7 +347,7 @@ impl<T: Send + 'static> Unblock<T> {
                 None => Failure::Lost(why.clone()),
             })),
             State::Busy(call) => {
-                let finished = match call.poll(cx.waker()) {
+                let finished = match call.poll_here(cx.waker()) {
                     Some(finished) => finished,
                     None => return Poll::Pending,
                 };
@@ -380,7 +382,7 @@ impl<T: Send + 'static> Unblock<T> {
                 }
                 outcomes.seek = Some((to, result));
             }
-            Done::Called(output) => outcomes.called = Some(output),
+            Done::Called(output) => *outcomes.called.get_mut() = Some(output),
             Done::Pulled { has_ended } => outcomes.has_ended = has_ended,
             Done::Closed => {
                 self.state = State::Closed;
@@ -406,7 +408,7 @@ impl<T: Send + 'static> Unblock<T> {
         };
         // What was left by calls whose callers are gone: a result nobody asks for any more.
         self.outcomes.seek = None;
-        let stale = self.outcomes.called.take();
+        let stale = self.outcomes.called.get_mut().take();
         contain(|| drop(stale));
         let mut call = Offloaded::new(Kind::Io, Operation { content, op }).on(&offload);
         self.on = Some(offload);
