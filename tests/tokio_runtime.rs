@@ -135,9 +135,14 @@ async fn a_paused_clock_waits_for_a_stream_that_is_waited_for() {
     timeout(Duration::from_secs(1), slow).await.unwrap();
     sleep(Duration::from_secs(3_600)).await;
 
-    let mut items = Unblock::with_capacity(2, 0..100).on(&offload);
-    for number in 0..100 {
+    // A chunk goes on while its consumer sleeps.
+    let goes_on = || (0..3).inspect(|n| thread::sleep(Duration::from_millis(1 + 100 * n)));
+    let mut items = Unblock::new(goes_on()).on(&offload);
+    let mut stream = offload_iter(goes_on()).on(&offload);
+    for number in 0..3 {
         assert_eq!(items.next().await, Some(number));
+        sleep(Duration::from_secs(3_600)).await;
+        assert_eq!(stream.next().await.unwrap().unwrap(), number);
         sleep(Duration::from_secs(3_600)).await;
     }
 }
