@@ -1,7 +1,8 @@
 //! A stream of the items of an iterator.
 
 use super::content::{Content, Done};
-use super::{Failure, State, Unblock, raise};
+use super::failure::{Failure, raise};
+use super::{State, Unblock};
 use crate::adapt::hand_over::{HandOver, Pulled};
 use crate::core::view::Job;
 use crate::defaults::ITER_BUFFER;

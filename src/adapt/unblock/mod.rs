@@ -5,6 +5,7 @@
 
 mod bytes;
 mod content;
+mod failure;
 #[cfg(feature = "futures-io")]
 mod futures_traits;
 mod items;
@@ -12,6 +13,7 @@ mod items;
 mod tokio_traits;
 
 use self::content::{Content, Done, Operation};
+use self::failure::{Failure, gone, raise};
 use super::drop_on_pool::DropOnPool;
 use crate::core::unwind::contain;
 use crate::core::view::Job;
@@ -138,38 +140,6 @@ struct Outcomes {
     has_ended: bool,
     /// That of a value which is lost, not yet told.
     failure: Option<OffloadError>,
-}
-
-/// Why there is no call.
-enum Failure {
-    Offload(OffloadError),
-    Closed,
-    Lost(String),
-}
-
-impl From<OffloadError> for Failure {
-    fn from(error: OffloadError) -> Self {
-        Self::Offload(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Offload(error) => error.fmt(f),
-            Self::Closed => f.write_str("the adapter was closed"),
-            Self::Lost(why) => write!(f, "the adapter's value was lost: {why}"),
-        }
-    }
-}
-
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Offload(error) => error.into(),
-            gone => Self::new(io::ErrorKind::NotConnected, gone.to_string()),
-        }
-    }
 }
 
 impl<T: Send + 'static> Unblock<T> {
@@ -433,18 +403,6 @@ impl<T: Send + 'static> Unblock<T> {
             }
         }
     }
-}
-
-/// Goes on with a panic of the value's, or of a call's.
-fn raise<R>(failure: Failure) -> R {
-    match failure {
-        Failure::Offload(OffloadError::Panicked(panicked)) => panicked.resume(),
-        failure => gone(failure),
-    }
-}
-
-fn gone<R>(failure: Failure) -> R {
-    panic!("`Unblock` has no value to work with: {failure}")
 }
 
 impl<T: fmt::Debug + Send + 'static> fmt::Debug for Unblock<T> {
