@@ -145,14 +145,22 @@ where
         }
     }
 
-    /// Submits the call now, under the limits of one that is awaited, for adapters, which
-    /// keep calls of any closure, and take it back if it is refused.
-    pub(crate) fn start(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
+    /// Submits the call now, under the limits of one that is awaited, for handles of other
+    /// crates' kinds. The closure back if it is refused.
+    pub(crate) fn launch(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
-            unreachable!("`start` of a call that was polled");
+            unreachable!("`launch` of a call that was polled");
         };
         let limit = self.waiting_limit();
         self.submit(closure, None, limit)
+    }
+
+    /// The same for adapters, which may go elsewhere meanwhile, and poll it by
+    /// [`poll_here`](Submitted::poll_here).
+    pub(crate) fn start(self) -> Result<Submitted<R>, (F, OffloadError)> {
+        let mut submitted = self.launch()?;
+        submitted.free_clock();
+        Ok(submitted)
     }
 
     /// Runs the call and blocks this thread until it is over: for callers that are

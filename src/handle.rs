@@ -95,6 +95,25 @@ impl<R> Submitted<R> {
         self.still_pending(waker)
     }
 
+    /// [`poll`](Self::poll) for a caller who may go elsewhere before the call is over: the
+    /// clock stands still only from here, while it waits, until [`free_clock`](Self::free_clock).
+    pub(crate) fn poll_here(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+        #[cfg(feature = "tokio")]
+        let look = self.clock.is_none().then(ClockLook::new);
+        let polled = self.poll(waker);
+        #[cfg(feature = "tokio")]
+        if polled.is_none() && look.is_some_and(ClockLook::is_paused) {
+            self.clock = ClockHold::new();
+        }
+        polled
+    }
+
+    /// Nobody waits for the call, for the time being.
+    pub(crate) fn free_clock(&mut self) {
+        #[cfg(feature = "tokio")]
+        drop(self.clock.take());
+    }
+
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
         if self.is_forked() {
             return Some(self.forked());
