@@ -4,17 +4,19 @@ use offramp::backend::{Backend, Threads, Turns};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
     RunsNothing,
-    /// Each hundredth.
-    LosesDemands,
     /// Each tenth, unrun.
     DropsTurns,
+    /// Of those that come when all threads are gone each tenth.
+    LosesDemands,
     RunsInDemand,
     RunsOneAtATime,
+    /// Takes all turns at once, and runs the last one first.
     Reverses,
     ForgetsMore,
     NeverCallsLeft,
@@ -23,9 +25,9 @@ pub(crate) enum Fault {
     KeepsTurns,
 }
 
-/// A thread for each demand, which runs one job.
+/// Threads that leave as soon as there is nothing to do.
 #[derive(Debug)]
-pub(crate) struct ThreadPerDemand {
+pub(crate) struct Brief {
     shared: Arc<Shared>,
     kept: Mutex<Option<Turns>>,
 }
@@ -33,37 +35,44 @@ pub(crate) struct ThreadPerDemand {
 #[derive(Debug)]
 struct Shared {
     fault: Fault,
+    most: usize,
     present: AtomicUsize,
     demands: AtomicUsize,
     turns: AtomicUsize,
-    one_at_a_time: Mutex<()>,
 }
 
-impl ThreadPerDemand {
-    pub(crate) fn new(fault: Fault) -> Self {
+impl Brief {
+    pub(crate) fn new(most: usize, fault: Fault) -> Self {
         Self {
             shared: Arc::new(Shared {
                 fault,
+                most: if fault == Fault::RunsOneAtATime {
+                    1
+                } else {
+                    most
+                },
                 present: AtomicUsize::new(0),
                 demands: AtomicUsize::new(0),
                 turns: AtomicUsize::new(0),
-                one_at_a_time: Mutex::new(()),
             }),
             kept: Mutex::new(None),
         }
     }
 }
 
-impl Backend for ThreadPerDemand {
+impl Backend for Brief {
     fn demand(&self, turns: &Turns) {
-        let shared = &self.shared;
-        if shared.fault == Fault::KeepsTurns {
+        if self.shared.fault == Fault::KeepsTurns {
             *self.kept.lock().unwrap() = Some(turns.clone());
         }
-        shared.demand(turns);
+        self.shared.demand(turns);
     }
 
-    fn close(&self, _: &Turns) {}
+    fn close(&self, turns: &Turns) {
+        if !turns.is_empty() {
+            self.demand(turns);
+        }
+    }
 
     fn threads(&self) -> Threads {
         let present = match self.shared.fault {
@@ -75,14 +84,27 @@ impl Backend for ThreadPerDemand {
 }
 
 impl Shared {
+    fn reserve(&self) -> bool {
+        let more = |present| (present < self.most).then_some(present + 1);
+        let reserved = self
+            .present
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
+        reserved.is_ok()
+    }
+
     fn demand(self: &Arc<Self>, turns: &Turns) {
-        let number = self.demands.fetch_add(1, Ordering::SeqCst) + 1;
-        match self.fault {
-            Fault::RunsNothing => return,
-            Fault::LosesDemands if number % 100 == 0 => return,
-            _ => {}
+        if self.fault == Fault::RunsNothing {
+            return;
         }
-        self.present.fetch_add(1, Ordering::SeqCst);
+        if self.fault == Fault::LosesDemands && self.present.load(Ordering::SeqCst) == 0 {
+            let number = self.demands.fetch_add(1, Ordering::SeqCst) + 1;
+            if number % 10 == 0 {
+                return;
+            }
+        }
+        if !self.reserve() {
+            return;
+        }
         if self.fault == Fault::RunsInDemand {
             return self.work(turns);
         }
@@ -91,31 +113,34 @@ impl Shared {
     }
 
     fn work(self: &Arc<Self>, turns: &Turns) {
-        match self.fault {
-            // Or all had their turn before it is closed.
-            Fault::RunsOneAtATime | Fault::DropsTurnsWhenClosed => {
-                let _alone = self.one_at_a_time.lock();
-                self.run_one(turns);
+        loop {
+            while self.run_some(turns) {}
+            if self.fault == Fault::NeverCallsLeft && turns.is_closed() {
+                // Or the end of the last job might be taken for that of its thread.
+                thread::sleep(Duration::from_millis(200));
             }
-            Fault::Reverses => {
-                let _alone = self.one_at_a_time.lock();
-                let mut taken = Vec::new();
-                taken.extend(std::iter::from_fn(|| turns.next()));
-                while let Some(turn) = taken.pop() {
-                    turn.run();
-                }
+            self.present.fetch_sub(1, Ordering::SeqCst);
+            // Announced first, looked then: `is_empty` fences.
+            if turns.is_empty() || !self.reserve() {
+                break;
             }
-            _ => self.run_one(turns),
         }
-        self.present.fetch_sub(1, Ordering::SeqCst);
         if self.fault != Fault::NeverCallsLeft {
             turns.left();
         }
     }
 
-    fn run_one(self: &Arc<Self>, turns: &Turns) {
+    fn run_some(self: &Arc<Self>, turns: &Turns) -> bool {
+        if self.fault == Fault::Reverses {
+            let mut taken: Vec<_> = std::iter::from_fn(|| turns.next()).collect();
+            let has_run = !taken.is_empty();
+            while let Some(turn) = taken.pop() {
+                turn.run();
+            }
+            return has_run;
+        }
         let Some(turn) = turns.next() else {
-            return;
+            return false;
         };
         if turn.more() && self.fault != Fault::ForgetsMore {
             self.demand(turns);
@@ -126,5 +151,6 @@ impl Shared {
             Fault::DropsTurnsWhenClosed if turns.is_closed() => drop(turn),
             _ => turn.run(),
         }
+        true
     }
 }
