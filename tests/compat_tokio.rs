@@ -3,18 +3,19 @@
 
 mod common;
 
-use common::{Gate, Occupied, PATIENCE, has, wait_until, watchdog};
+use common::{Gate, Occupied, PATIENCE, Wakes, has, wait_until, watchdog};
 use offramp::compat::tokio::{self as task, AbortHandle, JoinError, JoinHandle};
 use offramp::{Backlog, Offload, OffloadError, Policy, checkpoint, offload_io};
 use std::cell::Cell;
 use std::error::Error;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
@@ -263,6 +264,72 @@ async fn an_abort_of_a_running_closure_shows_at_its_checkpoints_and_its_value_co
     abort.abort();
     assert_eq!(handle.await.unwrap(), "stopped");
     assert!(abort.is_finished());
+}
+
+#[test]
+fn an_abort_in_the_midst_of_a_poll_is_not_lost() {
+    let _watchdog = watchdog("an abort amidst polls");
+    let offload = pool(1);
+    let occupied = Occupied::io(&offload, 1);
+    let (sender, handles) = mpsc::channel::<JoinHandle<()>>();
+    let (done, is_done) = mpsc::channel();
+    let poller = thread::spawn(move || {
+        for mut handle in handles {
+            let error = loop {
+                let mut cx = Context::from_waker(Waker::noop());
+                match Pin::new(&mut handle).poll(&mut cx) {
+                    Poll::Ready(outcome) => break outcome.unwrap_err(),
+                    Poll::Pending => {}
+                }
+            };
+            done.send(error.is_cancelled()).unwrap();
+        }
+    });
+    for round in 0..5_000 {
+        let handle = offload.scoped_sync(|| task::spawn_blocking(|| ()));
+        let abort = handle.abort_handle();
+        sender.send(handle).unwrap();
+        // Sooner and later.
+        (0..round % 64 * 8).for_each(|_| std::hint::spin_loop());
+        abort.abort();
+        // The pool is occupied: nothing but the abort ends it.
+        assert!(is_done.recv().unwrap());
+    }
+    drop(sender);
+    poller.join().unwrap();
+    occupied.release();
+}
+
+#[test]
+fn a_poll_in_the_midst_of_an_abort_is_woken() {
+    let _watchdog = watchdog("a poll amidst an abort");
+    struct Slow(mpsc::Sender<()>, Gate);
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+            self.1.pass();
+        }
+    }
+    let offload = pool(1);
+    let occupied = Occupied::io(&offload, 1);
+    let (gate, (sender, dropping)) = (Gate::new(), mpsc::channel());
+    let slow = Slow(sender, gate.clone());
+    let mut handle = offload.scoped_sync(|| task::spawn_blocking(move || drop(slow)));
+    let abort = handle.abort_handle();
+    let aborter = thread::spawn(move || abort.abort());
+    dropping.recv_timeout(PATIENCE).unwrap();
+    // The closure is being dropped, and the call is in the aborter's hands.
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut handle).poll(&mut cx).is_pending());
+    assert!(!handle.is_finished());
+    gate.open();
+    aborter.join().unwrap();
+    assert_eq!(wakes.count(), 1);
+    assert!(handle.is_finished());
+    let error = pollster::block_on(handle).unwrap_err();
+    assert!(error.is_cancelled());
+    occupied.release();
 }
 
 /// Aborts from threads, while the handle is polled, waited for, or dropped.
