@@ -80,7 +80,7 @@ impl<R> Submitted<R> {
     /// A paused clock of tokio's stands still until this call is over.
     #[cfg(feature = "tokio")]
     pub(crate) fn hold_clock(mut self, look: Option<ClockLook>) -> Self {
-        if look.is_some_and(ClockLook::is_paused) && !self.is_finished() {
+        if look.is_some_and(|look| look.is_paused()) && !self.is_finished() {
             self.clock = ClockHold::new();
         }
         self

@@ -65,6 +65,9 @@ mod stats;
 #[cfg(not(offramp_loom))]
 mod supervisor;
 #[cfg(not(offramp_loom))]
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(not(offramp_loom))]
 #[cfg(feature = "tokio")]
 mod tokio_runtime;
 #[cfg(not(offramp_loom))]

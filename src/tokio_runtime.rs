@@ -71,7 +71,7 @@ impl ClockLook {
     }
 
     /// After the submission. A clock that has not moved meanwhile is paused.
-    pub(crate) fn is_paused(self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         if Instant::now() != self.before {
             return false;
         }

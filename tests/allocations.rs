@@ -219,3 +219,38 @@ fn options_cost_the_allocations_that_their_documentation_says() {
 type Call = offramp::Offloaded<fn(), ()>;
 
 fn nothing() {}
+
+/// The runtime that a call takes along has its room in the job, as the shim's handle has on
+/// the stack.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_call_made_in_a_tokio_runtime_makes_one_allocation() {
+    use offramp::compat::tokio::spawn_blocking;
+    use tokio::runtime::{Handle, Runtime};
+
+    alone(
+        "a_call_made_in_a_tokio_runtime_makes_one_allocation",
+        || {
+            let offload = warm_pool();
+            let runtime = Runtime::new().unwrap();
+            let _entered = runtime.enter();
+            let (wakes, waker) = Wakes::new();
+            let mut cx = Context::from_waker(&waker);
+            let is_there = || Handle::try_current().is_ok();
+            let allocations = allocations_of(|| {
+                for _ in 0..CALLS {
+                    let call = offload_io(is_there).on(&offload);
+                    assert!(awaited(call, &wakes, &mut cx).unwrap());
+                }
+            });
+            assert_eq!(allocations, CALLS);
+            let allocations = allocations_of(|| {
+                for _ in 0..CALLS {
+                    let handle = offload.scoped_sync(|| spawn_blocking(is_there));
+                    assert!(awaited(handle, &wakes, &mut cx).unwrap());
+                }
+            });
+            assert_eq!(allocations, CALLS);
+        },
+    );
+}
