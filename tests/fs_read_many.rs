@@ -155,6 +155,27 @@ fn no_paths_no_items() {
     }
 }
 
+/// The kernel's own files say that they are empty, or of a page.
+#[test]
+fn files_that_are_not_as_long_as_they_say() {
+    let _watchdog = watchdog("files of the kernel");
+    let files = [
+        "/proc/filesystems",
+        "/proc/version",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+        "/dev/null",
+    ];
+    let paths: Vec<_> = files
+        .iter()
+        .filter(|path| Path::new(path).exists())
+        .collect();
+    assert!(paths.len() > 1);
+    let read: Vec<_> = pollster::block_on(read_many(&paths, 2).collect());
+    for (path, item) in paths.iter().zip(read) {
+        assert_eq!(item.unwrap(), fs::read(path).unwrap(), "{path}");
+    }
+}
+
 #[test]
 fn an_error_is_one_item_which_names_its_file() {
     let _watchdog = watchdog("files that are not there");
@@ -363,13 +384,13 @@ fn its_jobs_have_a_lane_and_a_label() {
     let (offload, other) = (pool(1), pool(1));
     let mut stream = read_many([&path], 1).on(&offload).label("configs");
     assert!(poll_once(&mut stream).is_pending());
-    wait_until("it runs", || offload.stats().io.running == 1);
+    let being_read = feed_slowly(&path);
     let report = pollster::block_on(offload.shutdown(Duration::ZERO, Backlog::Drain));
     let job = &report.still_running[0];
     assert_eq!(job.label.as_deref(), Some("configs"));
     assert_eq!(job.call_site.file(), file!());
     drop(stream);
-    feed(&path, b"");
+    drop(being_read);
 
     let lane = pool(1).lane("another's");
     let mut stream = read_many([&path], 1).on(&other).lane(&lane);
