@@ -7,6 +7,7 @@ mod common;
 mod heap;
 
 use common::{Occupied, PATIENCE, Random, Wakes, alone, wait_until, watchdog};
+use futures::stream::FusedStream;
 use futures::{Stream, StreamExt};
 use offramp::fs::{ReadMany, read_many};
 use offramp::{Backlog, Offload, OffloadError, Policy};
@@ -150,8 +151,10 @@ fn every_file_once_and_in_order() {
 #[test]
 fn no_paths_no_items() {
     let mut stream = read_many(Vec::<PathBuf>::new(), 4);
+    assert!(!stream.is_terminated());
     for _ in 0..3 {
         assert!(matches!(poll_once(&mut stream), Poll::Ready(None)));
+        assert!(stream.is_terminated());
     }
 }
 

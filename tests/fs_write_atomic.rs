@@ -299,19 +299,39 @@ fn what_is_not_a_file_is_left_alone() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_written_to() {
-    alone("a_directory_that_may_not_be_written_to", || {
+fn a_directory_that_may_not_be_written_to_or_read() {
+    alone("a_directory_that_may_not_be_written_to_or_read", || {
         let (directory, path) = with_old();
-        let read_only = fs::Permissions::from_mode(0o555);
-        fs::set_permissions(directory.path(), read_only).unwrap();
-        // Root may everything; from here on this process is nobody.
-        // SAFETY: changes numbers of this process; both fail harmlessly for all but root.
-        unsafe { (libc::setegid(65_534), libc::seteuid(65_534)) };
+        let set_mode = |mode| {
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(directory.path(), mode).unwrap();
+        };
+        // Neither for its owner nor for others: read only, then write only.
+        set_mode(0o555);
+        be_nobody();
         assert_eq!(failure(&path).kind(), ErrorKind::PermissionDenied);
+        be_root();
+        set_mode(0o333);
+        be_nobody();
+        let error = failure(&path);
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        let step = "cannot open the directory of ";
+        assert!(error.to_string().starts_with(step), "{error}");
+        be_root();
+        set_mode(0o755);
         assert_holds(&path, OLD);
-        // SAFETY: as above.
-        unsafe { (libc::seteuid(0), libc::setegid(0)) };
     });
+}
+
+/// Root may everything. For all but root this fails, and changes nothing.
+fn be_nobody() {
+    // SAFETY: changes numbers of this process.
+    unsafe { (libc::setegid(65_534), libc::seteuid(65_534)) };
+}
+
+fn be_root() {
+    // SAFETY: as above.
+    unsafe { (libc::seteuid(0), libc::setegid(0)) };
 }
 
 /// The write fails in the midst, as on a full disk.

@@ -9,7 +9,7 @@ use crate::future::Offloaded;
 use crate::handle::Submitted;
 use crate::pool::Kind;
 use crate::{Lane, Offload};
-use futures_core::Stream;
+use futures_core::{FusedStream, Stream};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,12 +32,12 @@ const MOST_FILES: usize = 64;
 const ENOUGH_TIME: u64 = 1_000_000;
 const ENOUGH_BYTES: usize = 256 * 1024;
 
-/// Reads whole files, `concurrency` of them at a time (at least 1), and gives their contents in the
-/// order of `paths`.
+/// Reads whole files, at most `concurrency` (at least 1) at a time, and gives their contents
+/// in the order of `paths`.
 ///
 /// Small files are read several to a job, as many as are fast, up to 64: so thousands of
-/// them cost little more than their system calls. Files that are slow or large have jobs
-/// of their own.
+/// them cost little more than their system calls. Files that are slow or large have jobs of
+/// their own.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -66,6 +66,7 @@ where
         on: None,
         lane: None,
         label: None,
+        is_over: false,
         call_site: Location::caller(),
     }
 }
@@ -74,27 +75,28 @@ where
 ///
 /// # Errors
 ///
-/// A file that cannot be read is one item, which names its path, and the stream goes on. It has the
-/// kind of the system's error, and that as its source. Where a job was
-/// refused, or not run for another reason, each of its files is such an item, of the kind
+/// A file that cannot be read is one item, which names its path, and the stream goes on. It
+/// has the kind of the system's error, and that error as its source. Where a job was
+/// refused, or was not run for another reason, each of its files is such an item, of the kind
 /// [`Other`](io::ErrorKind::Other) with the [`OffloadError`] as its source.
 ///
 /// # Backpressure
 ///
 /// At most `concurrency` jobs run, or have run and wait for their files to be taken; so a
-/// consumer that is slow stops the reading. A job reads no further file when it has had 64 of
-/// them, 256 KiB, or 1 ms. So the stream holds at most `concurrency` times 256 KiB and a
-/// largest file, and a slow file holds up at most those 63 that its job has read before.
+/// consumer that stops stops the reading. A job that has read 64 files, or 256 KiB, or for
+/// 1 ms, reads no further one. So the stream holds at most `concurrency` times 256 KiB and a
+/// largest file; and of those before a slow file only the ones that have come to the same
+/// job, at most 63, wait for it.
 ///
 /// # Cancellation
 ///
-/// Dropping the stream drops the jobs that wait, and each one that runs stops after the file that it is
-/// reading.
+/// Dropping the stream drops the jobs that wait, and each one that runs stops after the file
+/// that it is reading.
 ///
 /// # Cost
 ///
-/// A job's cost, a few microseconds, for some 64 small files; an allocation or two for
-/// each job and each file.
+/// A job's cost, a few microseconds, for some 64 small files; an allocation or two for each
+/// job and each file.
 #[must_use = "a stream reads nothing until it is polled"]
 pub struct ReadMany<I> {
     paths: Fuse<I>,
@@ -107,6 +109,7 @@ pub struct ReadMany<I> {
     on: Option<Offload>,
     lane: Option<Lane>,
     label: Option<Cow<'static, str>>,
+    is_over: bool,
     call_site: &'static Location<'static>,
 }
 
@@ -322,11 +325,24 @@ where
             }
             this.go_on(cx.waker());
             match this.batches.front() {
-                None => return Poll::Ready(None),
+                None => {
+                    this.is_over = true;
+                    return Poll::Ready(None);
+                }
                 Some(Batch::Read(_)) => {}
                 Some(_) => return Poll::Pending,
             }
         }
+    }
+}
+
+impl<I> FusedStream for ReadMany<I>
+where
+    I: Iterator,
+    I::Item: Into<PathBuf>,
+{
+    fn is_terminated(&self) -> bool {
+        self.is_over
     }
 }
 
