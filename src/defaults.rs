@@ -48,6 +48,11 @@ pub const ITER_BUFFER: usize = 64;
 /// near by takes, and a thousand times what the hand-over costs.
 pub const ITER_SLICE: Duration = Duration::from_millis(10);
 
+/// Bytes that an [`Unblock`](crate::Unblock) reads or writes in one call, and reads ahead:
+/// some 30 µs of copying from the page cache, so that the hand-over of some 10 µs is not most
+/// of it, in what a CPU's second-level cache holds.
+pub const UNBLOCK_CAPACITY: usize = 256 * 1024;
+
 /// First part of the threads' names.
 pub const THREAD_NAME: &str = "offramp";
 

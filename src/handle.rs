@@ -203,7 +203,7 @@ impl<R> Submitted<R> {
         is_finished || self.overdue().is_some()
     }
 
-    fn abort(&self) {
+    pub(crate) fn abort(&self) {
         if self.is_forked() {
             return;
         }

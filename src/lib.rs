@@ -20,6 +20,8 @@ mod builder;
 #[cfg(not(offramp_loom))]
 mod closure;
 #[cfg(not(offramp_loom))]
+pub mod compat;
+#[cfg(not(offramp_loom))]
 mod current;
 #[cfg(not(offramp_loom))]
 pub mod defaults;
@@ -65,7 +67,7 @@ pub use crate::core::view::Job;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     activity::RunningJob,
-    adapt::{BlockingIter, OffloadedIter, offload_iter},
+    adapt::{BlockingIter, OffloadedIter, Unblock, offload_iter},
     builder::{Builder, ConfigError},
     closure::{Plain, WithJob},
     current::{checkpoint, remaining},

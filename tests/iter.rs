@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Gate, Occupied, PATIENCE, Wakes, wait_until, watchdog};
+use common::{Gate, Occupied, PATIENCE, Random, Wakes, wait_until, watchdog};
 use futures::stream::FusedStream;
 use futures::{Stream, StreamExt, join, stream};
 use offramp::{
@@ -702,19 +702,32 @@ fn a_job_that_consumes_a_stream_of_its_own_pool_is_not_held_up() {
     assert_eq!(sum.on(&offload).wait().unwrap(), 499_500);
 }
 
-/// Each item is made only when the one before has been consumed, and the consumer sleeps
-/// in between: a wake-up that is lost is a hang.
+/// Each item is made only when the one before has been consumed, and the consumer comes at
+/// any point of its making: a wake-up that is lost is a hang.
 fn dependent_rounds(cpus: usize) {
     common::pin_to(cpus);
-    const ROUNDS: usize = 20_000;
+    const ROUNDS: usize = 100_000;
     let offload = pool(2);
+    let mut random = Random(5);
     for buffer in [1, defaults::ITER_BUFFER] {
-        let (consumed, ready) = mpsc::channel();
-        let numbers = (0..ROUNDS).inspect(move |_| ready.recv().unwrap());
+        let wanted = Arc::new(AtomicUsize::new(0));
+        let inner = Arc::clone(&wanted);
+        let numbers = (0..ROUNDS).inspect(move |number| {
+            let mut looks = 0_u32;
+            while inner.load(SeqCst) <= *number {
+                looks += 1;
+                if looks % 256 == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
         let mut stream: OffloadedIter<_> = offload_iter(numbers).on(&offload).buffer(buffer);
         futures::executor::block_on(async {
             for round in 0..ROUNDS {
-                consumed.send(()).unwrap();
+                wanted.store(round + 1, SeqCst);
+                for _ in 0..random.below(64) {
+                    std::hint::spin_loop();
+                }
                 assert_eq!(stream.next().await.unwrap().unwrap(), round);
             }
             assert!(stream.next().await.is_none());
