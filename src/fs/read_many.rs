@@ -138,7 +138,7 @@ impl<I> Unpin for ReadMany<I> {}
 impl<I> ReadMany<I> {
     /// Reads on `offload` instead of the process-wide default.
     ///
-    /// Set before the first poll, as the other options.
+    /// Like all options it counts for jobs that have not been submitted yet.
     pub fn on(mut self, offload: &Offload) -> Self {
         self.on = Some(offload.clone());
         self
@@ -273,7 +273,7 @@ fn read_files(job: &Job, paths: &[PathBuf]) -> Result<Files, Stopped> {
     let mut took = 0;
     for path in paths {
         job.checkpoint()?;
-        let item = read_file(path).map_err(|error| at_path("read", path)(error));
+        let item = read_file(path).map_err(at_path("read", path));
         bytes += item.as_ref().map_or(0, Vec::len);
         read.push(item);
         took = clock::now() - start;
