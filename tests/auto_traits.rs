@@ -101,4 +101,11 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
     table! {
         offramp::backend::Tokio:        true  true  true  true  true,
     }
+    #[cfg(feature = "fs")]
+    table! {
+        offramp::fs::Lines:             true  true  true  false false,
+        offramp::fs::Chunks:            true  true  true  false false,
+        offramp::fs::ReadMany<Movable>: true  false true  false false,
+        offramp::fs::ReadMany<Local>:   false false true  false false,
+    }
 }
