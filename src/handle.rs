@@ -102,7 +102,7 @@ impl<R> Submitted<R> {
         let look = self.clock.is_none().then(ClockLook::new);
         let polled = self.poll(waker);
         #[cfg(feature = "tokio")]
-        if polled.is_none() && look.is_some_and(ClockLook::is_paused) {
+        if polled.is_none() && look.as_ref().is_some_and(ClockLook::is_paused) {
             self.clock = ClockHold::new();
         }
         polled

@@ -58,7 +58,6 @@ pub(crate) fn run_blocking(f: impl FnOnce()) {
 }
 
 /// The clock before a call was submitted.
-#[derive(Clone, Copy)]
 pub(crate) struct ClockLook {
     before: Instant,
 }
