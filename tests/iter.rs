@@ -1,6 +1,9 @@
 //! `offload_iter`: a stream over a blocking iterator.
 
 mod common;
+#[macro_use]
+#[path = "common/runtimes.rs"]
+mod runtimes;
 
 #[path = "iter/endings.rs"]
 mod endings;
@@ -205,53 +208,11 @@ async fn dropped_in_the_midst() {
     at_rest(&offload);
 }
 
-/// The bodies above, each as a test under one runtime.
-macro_rules! under {
-    ($($runtime:ident: $run:expr;)*) => { $(
-        mod $runtime {
-            use super::*;
-
-            fn run(what: &'static str, body: impl Future<Output = ()> + Send + 'static) {
-                let _watchdog = watchdog(what);
-                let run: fn(Pin<Box<dyn Future<Output = ()> + Send>>) = $run;
-                run(Box::pin(body));
-            }
-
-            #[test]
-            fn all_items_come_in_order() {
-                run("all items", all_items_in_order());
-            }
-
-            #[test]
-            fn streams_share_a_thread() {
-                run("several streams", several_at_once());
-            }
-
-            #[test]
-            fn an_item_comes_at_once() {
-                run("a channel", a_channel());
-            }
-
-            #[test]
-            fn a_dropped_stream_ends() {
-                run("a dropped stream", dropped_in_the_midst());
-            }
-        }
-    )* };
-}
-
-under! {
-    tokio_with_many_threads: |body| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    tokio_with_one_thread: |body| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    smol_with_its_executor: |body| smol::block_on(smol::spawn(body));
-    the_block_on_of_futures: |body| futures::executor::block_on(body);
+under_each_runtime! {
+    all_items_come_in_order: all_items_in_order();
+    streams_share_a_thread: several_at_once();
+    an_item_comes_at_once: a_channel();
+    a_dropped_stream_ends: dropped_in_the_midst();
 }
 
 #[test]
