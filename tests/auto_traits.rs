@@ -6,7 +6,10 @@ mod common;
 use common::has;
 use offramp::backend::{Backend, Inline, Rayon, ThreadTask, Threads, Turn, Turns};
 use offramp::compat::blocking::Task;
-use offramp::{AlreadyInstalled, Builder, ConfigError, Offload, Policy, Shutdown};
+use offramp::{
+    AlreadyInstalled, Blocking, Builder, ConfigError, Lane, Offload, Policy, Report, RunningJob,
+    Shutdown,
+};
 use offramp::{BlockingIter, OffloadedIter, Unblock};
 use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
 use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
@@ -88,6 +91,13 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         // As that of `async-task`.
         Task<Movable>:                  true  true  true  true  true,
         Task<Local>:                    false false true  true  true,
+
+        Lane:                           true  true  true  false false,
+        Report:                         true  true  true  true  true,
+        RunningJob:                     true  true  true  true  true,
+        Blocking<()>:                   true  true  true  false false,
+        Blocking<Movable>:              true  true  true  false false,
+        offramp::Pinned<Local>:         true  true  true  false false,
 
         dyn Backend:                    true  true  false false false,
         Inline:                         true  true  true  true  true,

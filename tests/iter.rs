@@ -12,7 +12,6 @@ use common::{Gate, Occupied, PATIENCE, Random, Wakes, wait_until, watchdog};
 use futures::stream::FusedStream;
 use futures::{Stream, StreamExt, join, stream};
 use offramp::{Offload, OffloadError, OffloadedIter, defaults, offload_io, offload_iter};
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
