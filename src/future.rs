@@ -216,13 +216,14 @@ where
     }
 
     /// Submits the call as the first poll does, for adapters, which keep calls of any
-    /// closure, and take it back if it is refused.
+    /// closure, and take it back if it is refused. They poll it by
+    /// [`poll_here`](Submitted::poll_here).
     pub(crate) fn start(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             unreachable!("`start` of a call that was polled");
         };
         let limit = self.waiting_limit();
-        self.launch(closure, None, limit)
+        self.submit(closure, None, limit)
     }
 
     /// Runs the call and blocks this thread until it is over: for callers that are
@@ -303,7 +304,7 @@ where
         Ok(offload)
     }
 
-    /// Submits it for a caller that does not block.
+    /// Submits it for a caller that does not block, and that polls it until it is over.
     fn launch(
         &mut self,
         closure: F,

@@ -73,6 +73,25 @@ impl<R> Submitted<R> {
         self
     }
 
+    /// [`poll`](Self::poll) for a caller who may go elsewhere before the call is over: the
+    /// clock stands still only from here, while it waits, until [`free_clock`](Self::free_clock).
+    pub(crate) fn poll_here(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+        #[cfg(feature = "tokio")]
+        let look = crate::tokio_runtime::ClockLook::new().filter(|_| self.clock.is_none());
+        let polled = self.poll(waker);
+        #[cfg(feature = "tokio")]
+        if let (None, Some(look)) = (&polled, look) {
+            self.clock = look.hold_if_paused();
+        }
+        polled
+    }
+
+    /// Nobody waits for the call, for the time being.
+    pub(crate) fn free_clock(&mut self) {
+        #[cfg(feature = "tokio")]
+        drop(self.clock.take());
+    }
+
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
         if self.is_forked() {
             return Some(self.forked());

@@ -2,8 +2,9 @@
 //! users' code, and so does promising one by accident.
 
 use offramp::backend::{Backend, Rayon, ThreadTask, Threads, Turn, Turns};
+use offramp::compat::blocking::Task;
 use offramp::{AlreadyInstalled, Builder, ConfigError, Offload, Policy, Shutdown};
-use offramp::{BlockingIter, OffloadedIter};
+use offramp::{BlockingIter, OffloadedIter, Unblock};
 use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
 use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
 use std::cell::Cell;
@@ -99,6 +100,11 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         BlockingIter<Movable>:          true  false true  true  false,
         BlockingIter<Local>:            false false true  true  true,
         BlockingIter<Pinned>:           true  true  true  true  true,
+        Unblock<()>:                    true  true  true  false false,
+        Unblock<Movable>:               true  false true  false false,
+        // As that of `async-task`.
+        Task<Movable>:                  true  true  true  true  true,
+        Task<Local>:                    false false true  true  true,
 
         dyn Backend:                    true  true  false false false,
         Rayon:                          true  true  true  false false,

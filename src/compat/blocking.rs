@@ -1,13 +1,13 @@
 //! The API of the crate `blocking` 1.7: `use offramp::compat::blocking::{unblock, Unblock};`.
 //!
-//! Calls run on the I/O pool of the process-wide [`Offload`](crate::Offload). The
+//! Calls run on the I/O pool of the process-wide [`Offload`]. The
 //! asynchronous traits of `futures-io` come with the feature `futures-io`.
 //!
 //! # What is different
 //!
 //! The pool:
 //!
-//! - It is limited as any [`Offload`](crate::Offload): by default to
+//! - It is limited as any [`Offload`]: by default to
 //!   [`IO_MAX_THREADS`](crate::defaults::IO_MAX_THREADS) threads, not 500, and to
 //!   [`MAX_PENDING`](crate::defaults::MAX_PENDING) calls that wait. One that is refused
 //!   panics where it is awaited. `BLOCKING_MAX_THREADS` is not looked at: there are
@@ -130,7 +130,7 @@ impl<T> Task<T> {
 }
 
 fn poll<T>(call: &mut Submitted<T>, cx: &mut Context<'_>) -> Poll<Result<T, OffloadError>> {
-    match call.poll(cx.waker()) {
+    match call.poll_here(cx.waker()) {
         Some(outcome) => Poll::Ready(outcome),
         None => Poll::Pending,
     }
@@ -164,7 +164,7 @@ impl<T> fmt::Debug for Task<T> {
 ///
 /// # Panics
 ///
-/// If the process-wide [`Offload`](crate::Offload) is misconfigured, or its I/O pool runs
+/// If the process-wide [`Offload`] is misconfigured, or its I/O pool runs
 /// on a [backend](crate::backend) whose size is not the crate's.
 pub fn set_max_blocking_threads(threads: NonZeroUsize) {
     let resized = Offload::present().and_then(|offload| {
