@@ -64,6 +64,14 @@ mod shutdown;
 mod stats;
 #[cfg(not(offramp_loom))]
 mod supervisor;
+#[cfg(all(doctest, not(offramp_loom)))]
+#[cfg(all(
+    feature = "fs",
+    feature = "futures-io",
+    feature = "macros",
+    feature = "tokio"
+))]
+mod swap_doc;
 #[cfg(not(offramp_loom))]
 #[cfg(feature = "testing")]
 pub mod testing;
