@@ -109,7 +109,7 @@ fn equal_keys_are_one_tenant_whatever_holds_them() {
     let same = [
         call().tenant("one").try_spawn(),
         call().tenant(String::from("one")).try_spawn(),
-        call().tenant(&&"one").try_spawn(),
+        call().tenant(Arc::<str>::from("one")).try_spawn(),
         call().tenant(Session("one")).try_spawn(),
     ];
     for other in ["two", "three"] {

@@ -120,18 +120,6 @@ impl<T: Send + 'static> Blocking<T> {
         }
     }
 
-    /// A value that cannot leave the thread that made it: see [`Pinned`].
-    ///
-    /// # Errors
-    ///
-    /// As for any call of `init`: above all [`Panicked`](OffloadError::Panicked), and
-    /// [`NoThreads`](OffloadError::NoThreads).
-    pub async fn pinned<P: 'static>(
-        init: impl FnOnce() -> P + Send + 'static,
-    ) -> Result<Pinned<P>, OffloadError> {
-        pinned::start(init).await
-    }
-
     /// Calls run on `offload`. Set before the first call; later it changes nothing.
     pub fn on(self, offload: &Offload) -> Self {
         let _ = self.slot.line.set(Line::new(offload));
@@ -232,6 +220,21 @@ impl<T: Send + 'static> Blocking<T> {
         let slot = Arc::clone(&self.slot);
         let call = Offloaded::new(Kind::Io, move |_: &Job| Ok(*slot.take()?));
         self.slot.line_up(call)
+    }
+}
+
+/// Of no type: what is pinned need not be `Send`.
+impl Blocking<()> {
+    /// A value that cannot leave the thread that made it: see [`Pinned`].
+    ///
+    /// # Errors
+    ///
+    /// As for any call of `init`: above all [`Panicked`](OffloadError::Panicked), and
+    /// [`NoThreads`](OffloadError::NoThreads).
+    pub async fn pinned<T: 'static>(
+        init: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Pinned<T>, OffloadError> {
+        pinned::start(init).await
     }
 }
 
