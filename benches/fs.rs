@@ -5,7 +5,9 @@
 //! The files are small and in the page cache, so what is compared is the way to them and back. Both sides run in a task
 //! of one and the same tokio runtime, whose blocking pool may have as many threads as offramp's I/O pool; with the
 //! concurrency equal to it neither has more threads than files to read. A round reads all files once with each, in
-//! shuffled order, and a ratio is formed inside the round, so a disturbance hits both sides of it.
+//! shuffled order, and a ratio is formed inside the round, so a disturbance hits both sides of it. A median below what
+//! `--check` asks for is measured twice more, and counts if it is in two of the three. CPU time is shown, too: on a
+//! machine that is busy with something else it says more than the clock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -196,17 +198,19 @@ fn run(options: &Options) -> std::io::Result<bool> {
     );
     println!("                  wall, ms             ratio                  CPU, ms");
     println!("concurrency  read_many      tokio  median  least .. most  read_many     tokio");
-    let slow: Vec<_> = CONCURRENCIES
-        .into_iter()
-        .filter(|&concurrency| cell(&paths, bytes, concurrency, options) < WANTED)
-        .collect();
+    let is_slow = |concurrency: &usize| {
+        let is_slow = || cell(&paths, bytes, *concurrency, options) < WANTED;
+        // What else the machine does passes: the middle one of three counts.
+        is_slow() && options.check && (is_slow() || is_slow())
+    };
+    let slow: Vec<_> = CONCURRENCIES.into_iter().filter(is_slow).collect();
     if options.check {
         match slow.is_empty() {
             true => println!("check: passed, at least {WANTED} times as fast"),
             false => println!("check: BEHIND with a concurrency of {slow:?}"),
         }
     }
-    Ok(slow.is_empty() || !options.check)
+    Ok(slow.is_empty())
 }
 
 fn main() -> ExitCode {

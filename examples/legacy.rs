@@ -87,7 +87,7 @@ fn book(ledger: &mut ledger::Handle, account: &str, amount: i64) -> Result<i64, 
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let ledger = Blocking::<()>::pinned(ledger::open).await?;
+    let ledger = Blocking::pinned(ledger::open).await?;
 
     // All at the same time; they run in the order of their first polls.
     let deposits = (1..=20).map(|amount| ledger.call(move |ledger| book(ledger, "ann", amount)));

@@ -6,6 +6,8 @@
 
 use crate::error::OffloadError;
 use crate::future::Offloaded;
+use crate::future::options::hashed;
+use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
@@ -88,4 +90,9 @@ impl SaysTimeout for ByError {}
 
 pub fn timed<H: SaysTimeout>(how: H) -> H {
     how
+}
+
+/// For the option `tenant`.
+pub fn tenant_key(key: &impl Hash) -> u128 {
+    hashed(key)
 }

@@ -1,6 +1,6 @@
 //! [`Offloaded`], the future of a call.
 
-mod options;
+pub(crate) mod options;
 
 use crate::adapt::interruption::Interruption;
 use crate::builder::ConfigError;
@@ -74,7 +74,7 @@ pub struct Offloaded<F, R, Form = Plain> {
     pool: Kind,
     on: Option<Offload>,
     label: Option<Cow<'static, str>>,
-    lane: Option<Lane>,
+    line: Option<Line>,
     deadline: Option<u64>,
     on_leave: OnLeave,
     /// Its pools and its lane are given: it belongs to a value.
@@ -83,6 +83,13 @@ pub struct Offloaded<F, R, Form = Plain> {
     /// Why it cannot be submitted.
     invalid: Option<Box<ConfigError>>,
     form: PhantomData<fn() -> Form>,
+}
+
+/// Where a call waits.
+enum Line {
+    Lane(Lane),
+    /// By its hashed key.
+    Tenant(u128),
 }
 
 enum Call<R, F> {
@@ -108,7 +115,7 @@ where
             pool,
             on: None,
             label: None,
-            lane: None,
+            line: None,
             deadline: None,
             on_leave: OnLeave::default(),
             is_placed: false,
@@ -145,14 +152,22 @@ where
         }
     }
 
-    /// Submits the call now, under the limits of one that is awaited, for adapters, which
-    /// keep calls of any closure, and take it back if it is refused.
-    pub(crate) fn start(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
+    /// Submits the call now, under the limits of one that is awaited, for handles of other
+    /// crates' kinds. The closure back if it is refused.
+    pub(crate) fn launch(mut self) -> Result<Submitted<R>, (F, OffloadError)> {
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
-            unreachable!("`start` of a call that was polled");
+            unreachable!("`launch` of a call that was polled");
         };
         let limit = self.waiting_limit();
         self.submit(closure, None, limit)
+    }
+
+    /// The same for adapters, which may go elsewhere meanwhile, and poll it by
+    /// [`poll_here`](Submitted::poll_here).
+    pub(crate) fn start(self) -> Result<Submitted<R>, (F, OffloadError)> {
+        let mut submitted = self.launch()?;
+        submitted.free_clock();
+        Ok(submitted)
     }
 
     /// Runs the call and blocks this thread until it is over: for callers that are
@@ -256,9 +271,10 @@ where
             self.deadline = Some(self.deadline.map_or(inherited, |own| own.min(inherited)));
         }
         let turns = offload.turns(self.pool);
-        let lane = match &self.lane {
+        let lane = match &self.line {
             None => current::inherited_lane(turns),
-            Some(lane) => match lane.state(&offload, self.pool) {
+            Some(Line::Tenant(key)) => Some(offload.tenant(*key)),
+            Some(Line::Lane(lane)) => match lane.state(&offload, self.pool) {
                 Some(state) => Some(state),
                 None => {
                     let (name, allowed) = (lane.name().to_owned(), "of the same `Offload`");

@@ -80,7 +80,7 @@ impl<R> Submitted<R> {
     /// A paused clock of tokio's stands still until this call is over.
     #[cfg(feature = "tokio")]
     pub(crate) fn hold_clock(mut self, look: Option<ClockLook>) -> Self {
-        if look.is_some_and(ClockLook::is_paused) && !self.is_finished() {
+        if look.is_some_and(|look| look.is_paused()) && !self.is_finished() {
             self.clock = ClockHold::new();
         }
         self
@@ -93,6 +93,25 @@ impl<R> Submitted<R> {
             return self.poll(waker);
         }
         self.still_pending(waker)
+    }
+
+    /// [`poll`](Self::poll) for a caller who may go elsewhere before the call is over: the
+    /// clock stands still only from here, while it waits, until [`free_clock`](Self::free_clock).
+    pub(crate) fn poll_here(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
+        #[cfg(feature = "tokio")]
+        let look = self.clock.is_none().then(ClockLook::new);
+        let polled = self.poll(waker);
+        #[cfg(feature = "tokio")]
+        if polled.is_none() && look.as_ref().is_some_and(ClockLook::is_paused) {
+            self.clock = ClockHold::new();
+        }
+        polled
+    }
+
+    /// Nobody waits for the call, for the time being.
+    pub(crate) fn free_clock(&mut self) {
+        #[cfg(feature = "tokio")]
+        drop(self.clock.take());
     }
 
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {

@@ -73,6 +73,9 @@ mod supervisor;
 ))]
 mod swap_doc;
 #[cfg(not(offramp_loom))]
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(not(offramp_loom))]
 #[cfg(feature = "tokio")]
 mod tokio_runtime;
 #[cfg(not(offramp_loom))]

@@ -4,6 +4,7 @@
 use crate::backend::Turns;
 use crate::builder::{Builder, ConfigError, MOST_THREADS};
 use crate::context::Hooks;
+use crate::core::lane_state::LaneState;
 use crate::lane::{self, Lane};
 use crate::pool::Kind;
 use crate::shutdown::{Backlog, Shutdown};
@@ -267,6 +268,11 @@ impl Offload {
         let lane = Lane::new(name, self.downgrade(), self.shared.most_orphans);
         lanes.insert(name.to_owned(), lane.downgrade());
         lane
+    }
+
+    /// The lane of a tenant, for one call.
+    pub(crate) fn tenant(&self, key: u128) -> Arc<LaneState> {
+        Arc::new(LaneState::of_tenant(key, self.shared.most_orphans))
     }
 
     pub(crate) fn downgrade(&self) -> WeakOffload {

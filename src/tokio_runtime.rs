@@ -58,7 +58,6 @@ pub(crate) fn run_blocking(f: impl FnOnce()) {
 }
 
 /// The clock before a call was submitted.
-#[derive(Clone, Copy)]
 pub(crate) struct ClockLook {
     before: Instant,
 }
@@ -71,7 +70,7 @@ impl ClockLook {
     }
 
     /// After the submission. A clock that has not moved meanwhile is paused.
-    pub(crate) fn is_paused(self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         if Instant::now() != self.before {
             return false;
         }

@@ -6,7 +6,7 @@ mod common;
 mod heap;
 
 use common::{Wakes, alone, wait_until};
-use offramp::{Offload, offload_cpu, offload_io};
+use offramp::{Blocking, Offload, offload_cpu, offload_io};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -212,10 +212,70 @@ fn options_cost_the_allocations_that_their_documentation_says() {
             assert_eq!(of_each(&|call| call.label("a label")), 2);
             assert_eq!(of_each(&|call| call.lane(&lane)), 2);
             assert_eq!(of_each(&|call| call.timeout(common::PATIENCE)), 3);
+            assert_eq!(of_each(&|call| call.tenant("a tenant")), 3);
         },
     );
 }
 
 type Call = offramp::Offloaded<fn(), ()>;
 
+/// Beside those of its `Blocking`, which are there by then.
+#[test]
+fn a_call_of_a_value_makes_two_allocations_and_a_third_for_its_interrupt() {
+    alone(
+        "a_call_of_a_value_makes_two_allocations_and_a_third_for_its_interrupt",
+        || {
+            let offload = warm_pool();
+            let (wakes, waker) = Wakes::new();
+            let mut cx = Context::from_waker(&waker);
+            let mut of_each = |value: Blocking<usize>| {
+                let allocations = allocations_of(|| {
+                    for _ in 0..CALLS {
+                        let call = value.call(|value| *value += 1);
+                        awaited(call, &wakes, &mut cx).unwrap();
+                    }
+                });
+                allocations / CALLS
+            };
+            assert_eq!(of_each(Blocking::new(0).on(&offload)), 2);
+            assert_eq!(of_each(Blocking::new(0).on(&offload).interrupt(|| ())), 3);
+        },
+    );
+}
+
 fn nothing() {}
+
+/// The runtime that a call takes along has its room in the job, as the shim's handle has on
+/// the stack.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_call_made_in_a_tokio_runtime_makes_one_allocation() {
+    use offramp::compat::tokio::spawn_blocking;
+    use tokio::runtime::{Handle, Runtime};
+
+    alone(
+        "a_call_made_in_a_tokio_runtime_makes_one_allocation",
+        || {
+            let offload = warm_pool();
+            let runtime = Runtime::new().unwrap();
+            let _entered = runtime.enter();
+            let (wakes, waker) = Wakes::new();
+            let mut cx = Context::from_waker(&waker);
+            let is_there = || Handle::try_current().is_ok();
+            let allocations = allocations_of(|| {
+                for _ in 0..CALLS {
+                    let call = offload_io(is_there).on(&offload);
+                    assert!(awaited(call, &wakes, &mut cx).unwrap());
+                }
+            });
+            assert_eq!(allocations, CALLS);
+            let allocations = allocations_of(|| {
+                for _ in 0..CALLS {
+                    let handle = offload.scoped_sync(|| spawn_blocking(is_there));
+                    assert!(awaited(handle, &wakes, &mut cx).unwrap());
+                }
+            });
+            assert_eq!(allocations, CALLS);
+        },
+    );
+}

@@ -5,8 +5,12 @@ mod common;
 
 use common::has;
 use offramp::backend::{Backend, Inline, Rayon, ThreadTask, Threads, Turn, Turns};
-use offramp::{AlreadyInstalled, Builder, ConfigError, Offload, Policy, Shutdown};
-use offramp::{BlockingIter, OffloadedIter};
+use offramp::compat::blocking::Task;
+use offramp::{
+    AlreadyInstalled, Blocking, Builder, ConfigError, Lane, Offload, Policy, Report, RunningJob,
+    Shutdown,
+};
+use offramp::{BlockingIter, OffloadedIter, Unblock};
 use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
 use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
 use std::cell::Cell;
@@ -82,6 +86,18 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         BlockingIter<Movable>:          true  false true  true  false,
         BlockingIter<Local>:            false false true  true  true,
         BlockingIter<Pinned>:           true  true  true  true  true,
+        Unblock<()>:                    true  true  true  false false,
+        Unblock<Movable>:               true  false true  false false,
+        // As that of `async-task`.
+        Task<Movable>:                  true  true  true  true  true,
+        Task<Local>:                    false false true  true  true,
+
+        Lane:                           true  true  true  false false,
+        Report:                         true  true  true  true  true,
+        RunningJob:                     true  true  true  true  true,
+        Blocking<()>:                   true  true  true  false false,
+        Blocking<Movable>:              true  true  true  false false,
+        offramp::Pinned<Local>:         true  true  true  false false,
 
         dyn Backend:                    true  true  false false false,
         Inline:                         true  true  true  true  true,
@@ -94,5 +110,12 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
     #[cfg(feature = "tokio")]
     table! {
         offramp::backend::Tokio:        true  true  true  true  true,
+    }
+    #[cfg(feature = "fs")]
+    table! {
+        offramp::fs::Lines:             true  true  true  false false,
+        offramp::fs::Chunks:            true  true  true  false false,
+        offramp::fs::ReadMany<Movable>: true  false true  false false,
+        offramp::fs::ReadMany<Local>:   false false true  false false,
     }
 }

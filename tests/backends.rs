@@ -1,65 +1,10 @@
-//! Backends beside the built-in ones: a tokio runtime's blocking pool, and one of the
-//! user's own.
+//! What backends do beside what all of them promise: a turn dropped, a runtime that ends.
 
 #[cfg(feature = "tokio")]
 mod common;
 
 use offramp::backend::{Backend, Threads, Turns};
-use offramp::{Backlog, Offload, offload_cpu, offload_io};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
-/// A thread for each turn: as simple as a backend can be.
-#[derive(Debug, Default, Clone)]
-struct ThreadPerTurn {
-    threads: Arc<AtomicUsize>,
-}
-
-impl Backend for ThreadPerTurn {
-    fn demand(&self, turns: &Turns) {
-        let (threads, turns) = (Arc::clone(&self.threads), turns.clone());
-        threads.fetch_add(1, Ordering::SeqCst);
-        thread::spawn(move || {
-            if let Some(turn) = turns.next() {
-                turn.run();
-            }
-            threads.fetch_sub(1, Ordering::SeqCst);
-            turns.left();
-        });
-    }
-
-    fn close(&self, _: &Turns) {}
-
-    fn threads(&self) -> Threads {
-        Threads {
-            present: self.threads.load(Ordering::SeqCst),
-            idle: 0,
-        }
-    }
-}
-
-#[test]
-fn a_backend_of_the_users_own_serves_both_pools() {
-    let offload = Offload::builder()
-        .io_backend(ThreadPerTurn::default())
-        .cpu_backend(ThreadPerTurn::default())
-        .build()
-        .unwrap();
-    let calls: Vec<_> = (0..100)
-        .map(|n| {
-            let io = offload_io(move || n).on(&offload).try_spawn().unwrap();
-            let cpu = offload_cpu(move || n).on(&offload).try_spawn().unwrap();
-            (io, cpu)
-        })
-        .collect();
-    for (n, (io, cpu)) in calls.into_iter().enumerate() {
-        assert_eq!((io.wait().unwrap(), cpu.wait().unwrap()), (n, n));
-    }
-    let stats = offload.stats();
-    assert_eq!((stats.io.completed, stats.cpu.completed), (100, 100));
-    pollster::block_on(offload.shutdown(None, Backlog::Drain));
-}
+use offramp::{Offload, offload_io};
 
 /// Takes a turn and drops it.
 #[derive(Debug)]
@@ -90,10 +35,11 @@ fn a_turn_dropped_unrun_fails_its_job() {
 mod tokio_pool {
     use super::*;
     use crate::common;
-    use offramp::OffloadError;
     use offramp::backend::Tokio;
-    use std::sync::Mutex;
-    use std::sync::mpsc;
+    use offramp::{Backlog, OffloadError};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, mpsc};
+    use std::thread;
     use tokio::runtime::{Builder, Handle};
 
     #[test]

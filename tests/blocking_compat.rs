@@ -10,9 +10,9 @@ use std::num::NonZeroUsize;
 use std::panic::{UnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::{env, fs, str};
+use std::sync::{Arc, mpsc};
+use std::{env, fs, str, thread};
 
 fn cargo(directory: &Path) -> Command {
     let cargo = env::var_os("CARGO").expect("set by `cargo test`");
@@ -133,6 +133,23 @@ fn a_task_starts_at_once_and_a_dropped_one_that_waits_never_runs() {
             many.release();
         },
     );
+}
+
+#[test]
+fn a_task_that_is_dropped_while_it_runs_is_told_at_its_checkpoint() {
+    let _watchdog = watchdog("a dropped task");
+    let (started, start) = mpsc::channel();
+    let (stopped, stop) = mpsc::channel();
+    let task = unblock(move || {
+        started.send(()).unwrap();
+        while offramp::checkpoint().is_ok() {
+            thread::yield_now();
+        }
+        stopped.send(()).unwrap();
+    });
+    start.recv().unwrap();
+    drop(task);
+    stop.recv().unwrap();
 }
 
 #[test]

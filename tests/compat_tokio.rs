@@ -1,20 +1,21 @@
 //! `compat::tokio`: what tokio documents of `spawn_blocking`, and each listed difference.
 #![cfg(feature = "tokio")]
 
+#[path = "compat_tokio/aborts.rs"]
+mod aborts;
 mod common;
 
 use common::{Gate, Occupied, PATIENCE, has, wait_until, watchdog};
 use offramp::compat::tokio::{self as task, AbortHandle, JoinError, JoinHandle};
-use offramp::{Backlog, Offload, OffloadError, Policy, checkpoint, offload_io};
+use offramp::{Backlog, Offload, OffloadError, Policy, offload_io};
 use std::cell::Cell;
 use std::error::Error;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
@@ -180,148 +181,6 @@ fn the_last_abort_handle_dropped_before_the_end_aborts_nothing() {
         dropped.recv_timeout(PATIENCE).expect("it runs");
     });
     wait_until("it is counted", || offload.stats().io.completed == 2);
-}
-
-#[tokio::test]
-async fn an_abort_before_the_start_resolves_at_once() {
-    let _watchdog = watchdog("an abort in the queue");
-    let offload = pool(1);
-    let occupied = Occupied::io(&offload, 1);
-    let ways: [fn(&JoinHandle<()>); 2] = [
-        |handle| handle.abort(),
-        |handle| handle.abort_handle().abort(),
-    ];
-    for abort in ways {
-        let (sender, dropped) = mpsc::channel();
-        let told = Told(sender);
-        let ran = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&ran);
-        let handle = offload.scoped_sync(|| {
-            task::spawn_blocking(move || {
-                let _told = &told;
-                count.fetch_add(1, Ordering::SeqCst);
-            })
-        });
-        assert!(!handle.is_finished());
-        abort(&handle);
-        assert!(handle.is_finished());
-        assert_eq!(dropped.try_recv(), Ok(thread::current().id()));
-        let again = handle.abort_handle();
-        assert!(again.is_finished());
-        // The pool's only thread is still occupied.
-        let error = handle.await.unwrap_err();
-        again.abort();
-        assert!(error.is_cancelled() && !error.is_panic());
-        assert_eq!(error.to_string(), "task was cancelled");
-        assert!(matches!(error.offload_error(), OffloadError::Cancelled));
-        assert!(error.try_into_panic().is_err());
-        assert_eq!(ran.load(Ordering::SeqCst), 0);
-    }
-    occupied.release();
-}
-
-#[test]
-fn into_panic_panics_where_there_is_none() {
-    let _watchdog = watchdog("into_panic");
-    let offload = pool(1);
-    let occupied = Occupied::io(&offload, 1);
-    let handle = offload.scoped_sync(|| task::spawn_blocking(|| ()));
-    handle.abort();
-    let error = pollster::block_on(handle).unwrap_err();
-    assert!(catch_unwind(AssertUnwindSafe(|| error.into_panic())).is_err());
-    occupied.release();
-}
-
-#[test]
-fn an_abort_handle_aborts_what_nobody_waits_for() {
-    let _watchdog = watchdog("an abort of a detached call");
-    let offload = pool(1);
-    let occupied = Occupied::io(&offload, 1);
-    let abort = offload.scoped_sync(|| task::spawn_blocking(|| unreachable!()).abort_handle());
-    let clone: AbortHandle = abort.clone();
-    assert!(!abort.is_finished());
-    assert!(format!("{abort:?}").contains("is_finished: false"));
-    thread::spawn(move || clone.abort()).join().unwrap();
-    assert!(abort.is_finished());
-    assert_eq!(offload.stats().io.cancelled, 1);
-    occupied.release();
-}
-
-#[tokio::test]
-async fn an_abort_of_a_running_closure_shows_at_its_checkpoints_and_its_value_comes() {
-    let _watchdog = watchdog("an abort of a running closure");
-    let (started, has_started) = mpsc::channel();
-    let handle = task::spawn_blocking(move || {
-        started.send(()).unwrap();
-        while checkpoint().is_ok() {
-            thread::yield_now();
-        }
-        "stopped"
-    });
-    has_started.recv_timeout(PATIENCE).unwrap();
-    let abort = handle.abort_handle();
-    abort.abort();
-    assert_eq!(handle.await.unwrap(), "stopped");
-    assert!(abort.is_finished());
-}
-
-/// Aborts from threads, while the handle is polled, waited for, or dropped.
-#[test]
-fn aborts_from_anywhere_lose_nothing() {
-    let _watchdog = watchdog("a storm of aborts");
-    const ROUNDS: usize = 3_000;
-    let offload = pool(2);
-    let ran = Arc::new(AtomicUsize::new(0));
-    let (mut values, mut cancelled, mut unknown) = (0, 0, 0);
-    let (sender, aborts) = mpsc::channel::<AbortHandle>();
-    let aborts = Arc::new(std::sync::Mutex::new(aborts));
-    let aborters: Vec<_> = (0..2)
-        .map(|_| {
-            let aborts = Arc::clone(&aborts);
-            thread::spawn(move || {
-                loop {
-                    let next = aborts.lock().unwrap().recv();
-                    let Ok(abort) = next else { return };
-                    abort.abort();
-                }
-            })
-        })
-        .collect();
-    for round in 0..ROUNDS {
-        let count = Arc::clone(&ran);
-        let handle = offload
-            .scoped_sync(|| task::spawn_blocking(move || count.fetch_add(1, Ordering::SeqCst)));
-        for _ in 0..2 {
-            sender.send(handle.abort_handle()).unwrap();
-        }
-        match round % 3 {
-            0 => unknown += 1,
-            1 => {
-                handle.abort();
-                match pollster::block_on(handle) {
-                    Ok(_) => values += 1,
-                    Err(error) => cancelled += usize::from(error.is_cancelled()),
-                }
-            }
-            _ => match pollster::block_on(handle) {
-                Ok(_) => values += 1,
-                Err(error) => cancelled += usize::from(error.is_cancelled()),
-            },
-        }
-    }
-    drop(sender);
-    for aborter in aborters {
-        aborter.join().unwrap();
-    }
-    wait_until("all is over", || {
-        let io = offload.stats().io;
-        io.queued + io.running == 0
-    });
-    assert_eq!(values + cancelled + unknown, ROUNDS);
-    let io = offload.stats().io;
-    assert_eq!(io.completed, ran.load(Ordering::SeqCst) as u64);
-    assert_eq!(io.completed + io.cancelled, ROUNDS as u64);
-    assert!(io.completed >= values as u64 && io.cancelled >= cancelled as u64);
 }
 
 #[tokio::test]

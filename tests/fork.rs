@@ -5,7 +5,7 @@ mod common;
 
 use common::{PATIENCE, alone, wait_until};
 use futures::{FutureExt, Stream, StreamExt};
-use offramp::{Backlog, Handle, Offload, OffloadError};
+use offramp::{Backlog, Handle, Offload, OffloadError, Unblock};
 use offramp::{offload_cpu, offload_dedicated, offload_io, offload_iter};
 use std::cmp::Ordering;
 use std::future::Future;
@@ -205,6 +205,33 @@ fn a_childs_stream_ends_after_its_items_and_its_iterator_leaks() {
             wait_until("the pool has dropped it", || drops.load(SeqCst) == 1);
         },
     );
+}
+
+#[test]
+fn a_childs_adapter_is_told_and_its_value_leaks() {
+    alone("a_childs_adapter_is_told_and_its_value_leaks", || {
+        let offload = Offload::builder().io_max_threads(1).build().unwrap();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let mut adapter = Unblock::new(Counted(Arc::clone(&drops))).on(&offload);
+        pollster::block_on(adapter.with_mut(|_| ()));
+        let mut kept = Some(adapter);
+        for calls in [false, true] {
+            let passed = in_child(|| {
+                let mut adapter = kept.take().unwrap();
+                if calls {
+                    let call = pollster::block_on(adapter.try_with_mut(|_| ()));
+                    assert!(call.unwrap_err().to_string().contains("fork"));
+                }
+                drop(adapter);
+                assert_eq!(drops.load(SeqCst), 0);
+            });
+            assert!(passed);
+        }
+        let mut adapter = kept.unwrap();
+        pollster::block_on(adapter.with_mut(|_| ()));
+        drop(adapter);
+        wait_until("the pool has dropped it", || drops.load(SeqCst) == 1);
+    });
 }
 
 /// A job that forks: the child is not another worker.

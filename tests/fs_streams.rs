@@ -12,7 +12,7 @@ use offramp::{Backlog, Offload, OffloadError};
 use std::error::Error;
 use std::fmt::Debug;
 use std::fs;
-use std::io::{self, BufRead, ErrorKind};
+use std::io::{self, BufRead, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -232,10 +232,11 @@ fn its_jobs_have_a_label() {
     let offload = pool(1);
     let mut stream = lines(&path).on(&offload).label("tail");
     assert!(poll_once(&mut stream).is_pending());
-    wait_until("it runs", || offload.stats().io.running == 1);
+    // Opens when somebody reads.
+    let mut pipe = fs::File::options().write(true).open(&path).unwrap();
     let report = pollster::block_on(offload.shutdown(Duration::ZERO, Backlog::Drain));
     assert_eq!(report.still_running[0].label.as_deref(), Some("tail"));
-    // Lets it go.
-    fs::write(&path, "line\n").unwrap();
+    pipe.write_all(b"line\n").unwrap();
+    drop(pipe);
     assert_eq!(pollster::block_on(stream.next()).unwrap().unwrap(), "line");
 }

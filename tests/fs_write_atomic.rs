@@ -16,7 +16,7 @@ use offramp::{Offload, OffloadError};
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -115,11 +115,13 @@ fn a_report_names_the_caller() {
     let offload = Offload::builder().io_max_threads(1).build().unwrap();
     let call = write_atomic(&path, FromPipe(pipe.clone())).on(&offload);
     let handle = call.try_spawn().unwrap();
-    common::wait_until("it runs", || offload.stats().io.running == 1);
+    // Opens when somebody reads.
+    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
     let shutdown = offload.shutdown(std::time::Duration::ZERO, offramp::Backlog::Drain);
     let report = pollster::block_on(shutdown);
     assert_eq!(report.still_running[0].call_site.file(), file!());
-    fs::write(&pipe, NEW).unwrap();
+    writer.write_all(NEW.as_bytes()).unwrap();
+    drop(writer);
     handle.wait().unwrap().unwrap();
     assert_holds(&path, NEW);
 }
@@ -189,19 +191,21 @@ fn the_temporary_file_is_never_more_open_than_its_target() {
         unsafe { libc::umask(0) };
         let (directory, path) = with_old();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let call = write_atomic(&path, vec![1; 64 << 20]);
-        let handle = call.try_spawn().unwrap();
         let mut looks = 0;
-        while !handle.is_finished() {
-            for temporary in temporary_files(directory.path()) {
-                if let Ok(found) = fs::metadata(temporary) {
-                    assert_eq!(found.permissions().mode() & 0o777, 0o600);
-                    looks += 1;
+        // Often: a bad moment would be a short one.
+        for _ in 0..200 {
+            let handle = write_atomic(&path, NEW).try_spawn().unwrap();
+            while !handle.is_finished() {
+                for temporary in temporary_files(directory.path()) {
+                    if let Ok(found) = fs::metadata(temporary) {
+                        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+                        looks += 1;
+                    }
                 }
             }
+            handle.wait().unwrap().unwrap();
         }
         assert!(looks > 0);
-        handle.wait().unwrap().unwrap();
     });
 }
 
@@ -295,19 +299,39 @@ fn what_is_not_a_file_is_left_alone() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_written_to() {
-    alone("a_directory_that_may_not_be_written_to", || {
+fn a_directory_that_may_not_be_written_to_or_read() {
+    alone("a_directory_that_may_not_be_written_to_or_read", || {
         let (directory, path) = with_old();
-        let read_only = fs::Permissions::from_mode(0o555);
-        fs::set_permissions(directory.path(), read_only).unwrap();
-        // Root may everything; from here on this process is nobody.
-        // SAFETY: changes numbers of this process; both fail harmlessly for all but root.
-        unsafe { (libc::setegid(65_534), libc::seteuid(65_534)) };
+        let set_mode = |mode| {
+            let mode = fs::Permissions::from_mode(mode);
+            fs::set_permissions(directory.path(), mode).unwrap();
+        };
+        // Neither for its owner nor for others: read only, then write only.
+        set_mode(0o555);
+        be_nobody();
         assert_eq!(failure(&path).kind(), ErrorKind::PermissionDenied);
+        be_root();
+        set_mode(0o333);
+        be_nobody();
+        let error = failure(&path);
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        let step = "cannot open the directory of ";
+        assert!(error.to_string().starts_with(step), "{error}");
+        be_root();
+        set_mode(0o755);
         assert_holds(&path, OLD);
-        // SAFETY: as above.
-        unsafe { (libc::seteuid(0), libc::setegid(0)) };
     });
+}
+
+/// Root may everything. For all but root this fails, and changes nothing.
+fn be_nobody() {
+    // SAFETY: changes numbers of this process.
+    unsafe { (libc::setegid(65_534), libc::seteuid(65_534)) };
+}
+
+fn be_root() {
+    // SAFETY: as above.
+    unsafe { (libc::seteuid(0), libc::setegid(0)) };
 }
 
 /// The write fails in the midst, as on a full disk.

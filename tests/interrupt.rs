@@ -144,6 +144,41 @@ fn a_call_that_never_began_leaves_no_interrupter() {
     });
 }
 
+/// There the call goes on to its end, and the value is none the worse.
+#[test]
+fn where_no_thread_starts_nothing_is_interrupted() {
+    let _watchdog = watchdog("no thread for the interrupt");
+    let builder = Offload::builder().io_max_threads(1);
+    let builder = builder.io_spawner(|task: offramp::backend::ThreadTask| {
+        if task.name().contains("-own") {
+            return Err(std::io::Error::other("no dedicated threads"));
+        }
+        thread::Builder::new().spawn(|| task.run()).map(drop)
+    });
+    let offload = builder.build().unwrap();
+    let hooks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&hooks);
+    let value = Blocking::new(0).on(&offload).interrupt(move || {
+        counted.fetch_add(1, SeqCst);
+    });
+    let gate = Gate::new();
+    let pass = gate.clone();
+    let (started, starts) = mpsc::channel();
+    let call = value.call(move |value| {
+        started.send(()).unwrap();
+        pass.pass();
+        *value = 1;
+    });
+    let call = call.try_spawn().unwrap();
+    starts.recv_timeout(PATIENCE).unwrap();
+    drop(call);
+    gate.open();
+    assert_eq!(value.call(|value| *value).wait().unwrap(), 1);
+    assert_eq!(hooks.load(SeqCst), 0);
+    let dedicated = offload.stats().dedicated;
+    assert_eq!((dedicated.submitted, dedicated.failed), (1, 1));
+}
+
 /// Random calls, dropped at random times: a hook sees its own call in the value's hands, or
 /// it is not called.
 #[test]

@@ -1,15 +1,17 @@
 //! `offload_iter`: a stream over a blocking iterator.
 
 mod common;
+#[macro_use]
+#[path = "common/runtimes.rs"]
+mod runtimes;
 
-use common::{Gate, Occupied, PATIENCE, Wakes, wait_until, watchdog};
+#[path = "iter/endings.rs"]
+mod endings;
+
+use common::{Gate, Occupied, PATIENCE, Random, Wakes, wait_until, watchdog};
 use futures::stream::FusedStream;
 use futures::{Stream, StreamExt, join, stream};
-use offramp::{
-    Backlog, Offload, OffloadError, OffloadedIter, Policy, defaults, offload_io, offload_iter,
-};
-use std::future::Future;
-use std::panic::resume_unwind;
+use offramp::{Offload, OffloadError, OffloadedIter, defaults, offload_io, offload_iter};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
@@ -205,53 +207,11 @@ async fn dropped_in_the_midst() {
     at_rest(&offload);
 }
 
-/// The bodies above, each as a test under one runtime.
-macro_rules! under {
-    ($($runtime:ident: $run:expr;)*) => { $(
-        mod $runtime {
-            use super::*;
-
-            fn run(what: &'static str, body: impl Future<Output = ()> + Send + 'static) {
-                let _watchdog = watchdog(what);
-                let run: fn(Pin<Box<dyn Future<Output = ()> + Send>>) = $run;
-                run(Box::pin(body));
-            }
-
-            #[test]
-            fn all_items_come_in_order() {
-                run("all items", all_items_in_order());
-            }
-
-            #[test]
-            fn streams_share_a_thread() {
-                run("several streams", several_at_once());
-            }
-
-            #[test]
-            fn an_item_comes_at_once() {
-                run("a channel", a_channel());
-            }
-
-            #[test]
-            fn a_dropped_stream_ends() {
-                run("a dropped stream", dropped_in_the_midst());
-            }
-        }
-    )* };
-}
-
-under! {
-    tokio_with_many_threads: |body| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    tokio_with_one_thread: |body| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    smol_with_its_executor: |body| smol::block_on(smol::spawn(body));
-    the_block_on_of_futures: |body| futures::executor::block_on(body);
+under_each_runtime! {
+    all_items_come_in_order: all_items_in_order();
+    streams_share_a_thread: several_at_once();
+    an_item_comes_at_once: a_channel();
+    a_dropped_stream_ends: dropped_in_the_midst();
 }
 
 #[test]
@@ -333,275 +293,6 @@ fn two_endless_streams_share_one_thread() {
     let pairs = streams.0.zip(streams.1).take(10_000);
     let pairs = pairs.map(|(one, two)| assert_eq!(one.unwrap(), two.unwrap()));
     assert_eq!(futures::executor::block_on(pairs.count()), 10_000);
-}
-
-#[test]
-fn an_endless_iterator_stops_within_one_item_when_the_stream_is_dropped() {
-    let _watchdog = watchdog("an endless iterator");
-    let offload = pool(1);
-    let (gate, (at_five, reached)) = (Gate::new(), mpsc::channel());
-    let inner = gate.clone();
-    let (seen, numbers) = Numbers::new(usize::MAX, move |number| {
-        if number == 5 {
-            at_five.send(()).unwrap();
-            inner.pass();
-        }
-    });
-    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
-    assert_eq!(stream.next().unwrap().unwrap().number, 0);
-    reached.recv_timeout(PATIENCE).unwrap();
-    drop(stream);
-    assert_eq!(offload.stats().io.orphans, 1);
-    gate.open();
-    seen.all_is_dropped_on_the_pool();
-    assert_eq!(seen.pulled(), 6);
-    at_rest(&offload);
-    assert_eq!(offload.stats().io.orphans, 0);
-}
-
-#[test]
-fn a_stream_that_was_never_polled_drops_its_iterator_here() {
-    let offload = pool(1);
-    let (seen, numbers) = Numbers::new(3, |_| ());
-    drop(offload_iter(numbers).on(&offload));
-    let here = thread::current().name().unwrap().to_owned();
-    assert_eq!(seen.dropped_by(), [here]);
-    assert_eq!(offload.stats().io.submitted, 0);
-}
-
-#[test]
-fn a_stream_whose_chunk_waits_drops_its_iterator_on_the_pool() {
-    let _watchdog = watchdog("a chunk that waits");
-    let offload = pool(1);
-    let occupied = Occupied::io(&offload, 1);
-    let (seen, numbers) = Numbers::new(3, |_| ());
-    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
-    assert!(stream.poll().is_pending());
-    drop(stream);
-    assert!(seen.dropped_by().is_empty());
-    occupied.release();
-    seen.all_is_dropped_on_the_pool();
-    assert_eq!(seen.pulled(), 0);
-}
-
-/// Polled so often, then dropped, at every number of polls up to the end: with a buffer of
-/// two there are chunks that wait, run, and are over.
-#[test]
-fn dropped_after_any_number_of_polls_it_leaks_and_loses_nothing() {
-    let _watchdog = watchdog("the grid of drops");
-    const ITEMS: usize = 9;
-    for threads in [1, 2] {
-        let offload = pool(threads);
-        for waits in [false, true] {
-            let mut is_over = false;
-            let mut polls = 0;
-            // Without waiting nobody knows how many there are.
-            while !is_over && (waits || polls < 200) {
-                polls += 1;
-                let (seen, numbers) = Numbers::new(ITEMS, |_| thread::yield_now());
-                let mut stream = Driven::new(offload_iter(numbers).on(&offload).buffer(2));
-                let mut taken = 0;
-                for _ in 0..polls {
-                    let before = stream.wakes.count();
-                    match stream.poll() {
-                        Poll::Ready(Some(item)) => {
-                            assert_eq!(item.unwrap().number, taken);
-                            taken += 1;
-                        }
-                        Poll::Ready(None) => is_over = true,
-                        Poll::Pending => {
-                            // Else it is polled at once, as `select!` may.
-                            if waits {
-                                wait_until("woken", || stream.wakes.count() > before);
-                            }
-                        }
-                    }
-                }
-                drop(stream);
-                seen.all_is_dropped_on_the_pool();
-                assert!(seen.pulled() <= taken + 2, "two wait, or one that is made");
-                assert!(!is_over || taken == ITEMS);
-            }
-            at_rest(&offload);
-        }
-        assert_eq!(offload.stats().io.orphans, 0);
-    }
-}
-
-#[test]
-fn a_panic_comes_after_the_items_before_it() {
-    let _watchdog = watchdog("a panic");
-    let offload = pool(1);
-    let (seen, numbers) = Numbers::new(usize::MAX, |number| {
-        if number == 5 {
-            // Past the panic hook, which would print it.
-            resume_unwind(Box::new("five"));
-        }
-    });
-    let mut stream = Driven::new(offload_iter(numbers).on(&offload).label("numbers"));
-    for number in 0..5 {
-        assert_eq!(stream.next().unwrap().unwrap().number, number);
-    }
-    let Some(Err(OffloadError::Panicked(panicked))) = stream.next() else {
-        panic!("it panicked");
-    };
-    assert_eq!(
-        (panicked.message(), panicked.label()),
-        (Some("five"), Some("numbers"))
-    );
-    assert!(stream.next().is_none());
-    assert!(stream.next().is_none());
-    seen.all_is_dropped_on_the_pool();
-    assert_eq!(offload.stats().io.panicked, 1);
-}
-
-/// Panics when it is dropped, and before that, if it is told to, in `next`.
-struct Explosive {
-    items: usize,
-    end: &'static str,
-}
-
-impl Iterator for Explosive {
-    type Item = ();
-
-    fn next(&mut self) -> Option<()> {
-        if self.items == 0 {
-            match self.end {
-                "panics" => resume_unwind(Box::new("next")),
-                "goes on" => {}
-                _ => return None,
-            }
-        }
-        self.items = self.items.saturating_sub(1);
-        Some(())
-    }
-}
-
-impl Drop for Explosive {
-    fn drop(&mut self) {
-        resume_unwind(Box::new("drop"));
-    }
-}
-
-#[test]
-fn a_destructor_that_panics_is_told_at_the_end_and_else_ends_there() {
-    let _watchdog = watchdog("a panicking destructor");
-    let offload = pool(1);
-    for (end, message) in [("returns", "drop"), ("panics", "next")] {
-        let stream = offload_iter(Explosive { items: 3, end }).on(&offload);
-        let mut stream = Driven::new(stream);
-        for _ in 0..3 {
-            stream.next().unwrap().unwrap();
-        }
-        let Some(Err(OffloadError::Panicked(panicked))) = stream.next() else {
-            panic!("it panicked");
-        };
-        assert_eq!(panicked.message(), Some(message));
-        assert!(stream.next().is_none());
-    }
-    // With nobody to tell it to: on the pool, and here, where there is no pool any more.
-    let endless = || {
-        let (items, end) = (0, "goes on");
-        Driven::new(
-            offload_iter(Explosive { items, end })
-                .on(&offload)
-                .buffer(2),
-        )
-    };
-    let (mut dropped, mut left) = (endless(), endless());
-    dropped.next().unwrap().unwrap();
-    left.next().unwrap().unwrap();
-    at_rest(&offload);
-    drop(dropped);
-    at_rest(&offload);
-    drop(pollster::block_on(offload.shutdown(None, Backlog::Drain)));
-    drop(left);
-}
-
-/// An item whose destructor panics, and says so.
-struct Touchy(Arc<AtomicUsize>);
-
-impl Drop for Touchy {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-        resume_unwind(Box::new("item"));
-    }
-}
-
-#[test]
-fn items_whose_destructors_panic_are_all_dropped_with_the_stream() {
-    let _watchdog = watchdog("panicking items");
-    let offload = pool(1);
-    let dropped = Arc::new(AtomicUsize::new(0));
-    let inner = Arc::clone(&dropped);
-    let items = std::iter::repeat_with(move || Touchy(Arc::clone(&inner)));
-    let mut stream = Driven::new(offload_iter(items).on(&offload).buffer(4));
-    std::mem::forget(stream.next());
-    at_rest(&offload);
-    let waiting = stream.stream.size_hint().0;
-    assert!(waiting > 0);
-    drop(stream);
-    assert_eq!(dropped.load(SeqCst), waiting);
-}
-
-#[test]
-fn a_shutdown_lets_the_items_through_and_then_says_so() {
-    let _watchdog = watchdog("a shutdown");
-    for backlog in [Backlog::Drain, Backlog::Discard] {
-        let offload = pool(1);
-        let (seen, numbers) = Numbers::new(usize::MAX, |_| ());
-        let mut stream = Driven::new(offload_iter(numbers).on(&offload).buffer(8));
-        assert_eq!(stream.next().unwrap().unwrap().number, 0);
-        at_rest(&offload);
-        drop(pollster::block_on(offload.shutdown(None, backlog)));
-        let waiting = seen.pulled() - 1;
-        assert!(waiting > 0);
-        for number in 1..=waiting {
-            assert_eq!(stream.next().unwrap().unwrap().number, number);
-        }
-        assert!(matches!(stream.next(), Some(Err(OffloadError::ShutDown))));
-        assert!(stream.next().is_none());
-        // No thread of the pool is left to drop it.
-        assert_eq!(seen.dropped_by().len(), 1);
-    }
-}
-
-#[test]
-fn a_shutdown_that_discards_ends_a_stream_whose_chunk_waits() {
-    let _watchdog = watchdog("a discarded chunk");
-    let offload = pool(1);
-    let occupied = Occupied::io(&offload, 1);
-    let (seen, numbers) = Numbers::new(3, |_| ());
-    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
-    assert!(stream.poll().is_pending());
-    let mut shutdown = std::pin::pin!(offload.shutdown(None, Backlog::Discard));
-    let mut cx = Context::from_waker(std::task::Waker::noop());
-    assert!(shutdown.as_mut().poll(&mut cx).is_pending());
-    assert!(matches!(stream.next(), Some(Err(OffloadError::ShutDown))));
-    assert!(stream.next().is_none());
-    assert_eq!((seen.pulled(), seen.dropped_by().len()), (0, 1));
-    occupied.release();
-}
-
-#[test]
-fn a_refused_chunk_is_an_error_and_the_iterator_goes_to_the_pool() {
-    let _watchdog = watchdog("a refused chunk");
-    let builder = Offload::builder().io_max_threads(1).capacity(1);
-    let offload = builder.policy(Policy::Reject).build().unwrap();
-    let occupied = Occupied::io(&offload, 1);
-    let waits = offload_io(|| ()).on(&offload).try_spawn().unwrap();
-    let (seen, numbers) = Numbers::new(3, |_| ());
-    let mut stream = Driven::new(offload_iter(numbers).on(&offload));
-    let refused = stream.next().unwrap().map(|item| item.number);
-    assert!(matches!(
-        refused,
-        Err(OffloadError::Overloaded { limit: 1, .. })
-    ));
-    assert!(stream.next().is_none());
-    assert!(seen.dropped_by().is_empty());
-    occupied.release();
-    waits.wait().unwrap();
-    seen.all_is_dropped_on_the_pool();
 }
 
 #[test]
@@ -702,19 +393,32 @@ fn a_job_that_consumes_a_stream_of_its_own_pool_is_not_held_up() {
     assert_eq!(sum.on(&offload).wait().unwrap(), 499_500);
 }
 
-/// Each item is made only when the one before has been consumed, and the consumer sleeps
-/// in between: a wake-up that is lost is a hang.
+/// Each item is made only when the one before has been consumed, and the consumer comes at
+/// any point of its making: a wake-up that is lost is a hang.
 fn dependent_rounds(cpus: usize) {
     common::pin_to(cpus);
-    const ROUNDS: usize = 20_000;
+    const ROUNDS: usize = 40_000;
     let offload = pool(2);
+    let mut random = Random(5);
     for buffer in [1, defaults::ITER_BUFFER] {
-        let (consumed, ready) = mpsc::channel();
-        let numbers = (0..ROUNDS).inspect(move |_| ready.recv().unwrap());
+        let wanted = Arc::new(AtomicUsize::new(0));
+        let inner = Arc::clone(&wanted);
+        let numbers = (0..ROUNDS).inspect(move |number| {
+            let mut looks = 0_u32;
+            while inner.load(SeqCst) <= *number {
+                looks += 1;
+                if looks % 256 == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
         let mut stream: OffloadedIter<_> = offload_iter(numbers).on(&offload).buffer(buffer);
         futures::executor::block_on(async {
             for round in 0..ROUNDS {
-                consumed.send(()).unwrap();
+                wanted.store(round + 1, SeqCst);
+                for _ in 0..random.below(64) {
+                    std::hint::spin_loop();
+                }
                 assert_eq!(stream.next().await.unwrap().unwrap(), round);
             }
             assert!(stream.next().await.is_none());

@@ -370,6 +370,35 @@ fn lane_names_the_lane() {
     assert!(error.to_string().contains("lane"), "{error}");
 }
 
+#[offload_io(on = &offload, tenant = (session, "of a test"))]
+fn of_a_tenant(offload: Offload, session: u32, gate: Gate) -> io::Result<u32> {
+    let _keeps = offload;
+    gate.pass();
+    Ok(session)
+}
+
+#[test]
+fn tenant_names_the_tenant() {
+    let _watchdog = watchdog("tenant");
+    let builder = Offload::builder().io_max_threads(4).max_orphans(1);
+    let offload = builder.build().unwrap();
+    let gate = Gate::new();
+    let mut abandoned = Box::pin(of_a_tenant(offload.clone(), 1, gate.clone()));
+    assert!(poll_once(&mut abandoned).is_pending());
+    wait_until("it runs", || offload.stats().io.running == 1);
+    drop(abandoned);
+    // The tenant of the method's name, which its one orphan holds up.
+    let call = offload_io(|| ()).on(&offload).tenant((1_u32, "of a test"));
+    let next = call.try_spawn().unwrap();
+    let open = Gate::new();
+    open.open();
+    let other = of_a_tenant(offload.clone(), 2, open);
+    assert_eq!(pollster::block_on(other).unwrap(), 2);
+    assert!(!next.is_finished());
+    gate.open();
+    next.wait().unwrap();
+}
+
 #[offload_io(label = "of a test")]
 fn labelled() -> Result<(), OffloadError> {
     panic!("nothing to count")

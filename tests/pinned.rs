@@ -41,7 +41,7 @@ impl Drop for Legacy {
 
 fn open() -> (Pinned<Legacy>, mpsc::Receiver<ThreadId>) {
     let (dropped, drops) = mpsc::channel();
-    let pinned = block_on(Blocking::<()>::pinned(|| Legacy::open(dropped))).unwrap();
+    let pinned = block_on(Blocking::pinned(|| Legacy::open(dropped))).unwrap();
     (pinned, drops)
 }
 
@@ -124,9 +124,7 @@ fn a_panic_leaves_the_value_for_the_next_call() {
 #[test]
 fn a_panic_in_init_is_told() {
     let _watchdog = watchdog("init");
-    let failed = block_on(Blocking::<()>::pinned(|| -> Rc<()> {
-        panic!("no licence")
-    }));
+    let failed = block_on(Blocking::pinned(|| -> Rc<()> { panic!("no licence") }));
     let Err(OffloadError::Panicked(panicked)) = failed else {
         panic!("it panicked");
     };
@@ -146,7 +144,7 @@ fn a_panic_in_the_values_destructor_ends_there() {
 
     alone("a_panic_in_the_values_destructor_ends_there", || {
         let (dropped, drops) = mpsc::channel();
-        let bad = block_on(Blocking::<()>::pinned(|| Bad(Rc::new(()), dropped))).unwrap();
+        let bad = block_on(Blocking::pinned(|| Bad(Rc::new(()), dropped))).unwrap();
         assert_eq!(
             block_on(bad.call(|bad| Rc::strong_count(&bad.0))).unwrap(),
             1

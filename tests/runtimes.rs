@@ -1,12 +1,14 @@
 //! The crate belongs to no runtime: the same bodies pass under each of them.
 
 mod common;
+#[macro_use]
+#[path = "common/runtimes.rs"]
+mod runtimes;
 
 use common::{Gate, PATIENCE, wait_until, watchdog};
 use futures::future::{join, join_all};
 use futures::{FutureExt, poll, select};
 use offramp::{Backlog, Offload, OffloadError, offload_cpu, offload_io, offload_io_with};
-use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -166,64 +168,11 @@ async fn shut_down_pools() {
     }
 }
 
-/// The bodies above, each as a test under one runtime.
-macro_rules! under {
-    ($($runtime:ident: $run:expr;)*) => { $(
-        mod $runtime {
-            use super::*;
-
-            fn run(what: &'static str, body: impl Future<Output = ()> + Send + 'static) {
-                let _watchdog = watchdog(what);
-                let run: fn(futures::future::BoxFuture<'static, ()>) = $run;
-                run(Box::pin(body));
-            }
-
-            #[test]
-            fn io_calls_run_elsewhere_and_come_back() {
-                run("I/O calls", io_calls());
-            }
-
-            #[test]
-            fn cpu_calls_run_in_parallel_sections() {
-                run("CPU calls", cpu_calls());
-            }
-
-            #[test]
-            fn joined_calls_run_at_the_same_time() {
-                run("joined calls", joined_calls());
-            }
-
-            #[test]
-            fn dropped_calls_are_cancelled() {
-                run("dropped calls", dropped_calls());
-            }
-
-            #[test]
-            fn panics_are_errors_of_their_calls() {
-                run("panics", panicking_calls());
-            }
-
-            #[test]
-            fn a_shutdown_waits_and_refuses() {
-                run("a shutdown", shut_down_pools());
-            }
-        }
-    )* };
-}
-
-under! {
-    // As a task of its own: its wakers are those of a worker, not of `block_on`.
-    tokio_with_many_threads: |body| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    tokio_with_one_thread: |body| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    smol_with_its_executor: |body| smol::block_on(smol::spawn(body));
-    the_block_on_of_smol: |body| smol::block_on(body);
-    the_block_on_of_futures: |body| futures::executor::block_on(body);
-    the_block_on_of_pollster: |body| pollster::block_on(body);
+under_each_runtime! {
+    io_calls_run_elsewhere_and_come_back: io_calls();
+    cpu_calls_run_in_parallel_sections: cpu_calls();
+    joined_calls_run_at_the_same_time: joined_calls();
+    dropped_calls_are_cancelled: dropped_calls();
+    panics_are_errors_of_their_calls: panicking_calls();
+    a_shutdown_waits_and_refuses: shut_down_pools();
 }

@@ -5,8 +5,9 @@
 mod common;
 
 use common::watchdog;
-use offramp::{Offload, OffloadError, offload_cpu, offload_cpu_with, offload_dedicated};
-use offramp::{offload_io, offload_io_with};
+use futures::StreamExt;
+use offramp::{Offload, OffloadError, Unblock, offload_cpu, offload_cpu_with, offload_dedicated};
+use offramp::{offload_io, offload_io_with, offload_iter};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
@@ -250,4 +251,36 @@ async fn what_is_refused_is_the_closure_itself() {
     assert_eq!(closure(), 1);
     occupied.release();
     waits.await.unwrap();
+}
+
+/// A stream's chunk takes real time, which a paused clock does not jump over; and a consumer
+/// that sleeps in between is not held up by a chunk that is over.
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_waits_for_a_stream_that_is_waited_for() {
+    let _watchdog = watchdog("a stream and a paused clock");
+    let offload = Offload::builder().io_max_threads(1).build().unwrap();
+    let slow = (0..5).inspect(|_| thread::sleep(Duration::from_millis(20)));
+    let mut stream = offload_iter(slow).on(&offload);
+    for number in 0..5 {
+        let next = timeout(Duration::from_secs(1), stream.next());
+        assert_eq!(next.await.unwrap().unwrap().unwrap(), number);
+        sleep(Duration::from_secs(3_600)).await;
+    }
+    assert!(stream.next().await.is_none());
+
+    let mut list = Unblock::new(vec![0]).on(&offload);
+    let slow = list.with_mut(|_| thread::sleep(Duration::from_millis(20)));
+    timeout(Duration::from_secs(1), slow).await.unwrap();
+    sleep(Duration::from_secs(3_600)).await;
+
+    // A chunk goes on while its consumer sleeps.
+    let goes_on = || (0..3).inspect(|n| thread::sleep(Duration::from_millis(1 + 100 * n)));
+    let mut items = Unblock::new(goes_on()).on(&offload);
+    let mut stream = offload_iter(goes_on()).on(&offload);
+    for number in 0..3 {
+        assert_eq!(items.next().await, Some(number));
+        sleep(Duration::from_secs(3_600)).await;
+        assert_eq!(stream.next().await.unwrap().unwrap(), number);
+        sleep(Duration::from_secs(3_600)).await;
+    }
 }

@@ -2,6 +2,9 @@
 #![cfg(all(feature = "futures-io", feature = "tokio"))]
 
 mod common;
+#[macro_use]
+#[path = "common/runtimes.rs"]
+mod runtimes;
 
 #[path = "unblock/drops.rs"]
 mod drops;
@@ -15,9 +18,7 @@ use futures::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use futures::{AsyncRead, StreamExt};
 use offramp::{Offload, Unblock, defaults};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -150,54 +151,12 @@ async fn a_conversation() {
     echo.join().unwrap();
 }
 
-/// The bodies above, each as a test under one runtime.
-macro_rules! under {
-    ($($runtime:ident: $run:expr;)*) => { $(
-        mod $runtime {
-            use super::*;
-
-            fn run(what: &'static str, body: impl Future<Output = ()> + Send + 'static) {
-                let _watchdog = watchdog(what);
-                let run: fn(Pin<Box<dyn Future<Output = ()> + Send>>) = $run;
-                run(Box::pin(body));
-            }
-
-            #[test]
-            fn files_are_read_and_written() {
-                run("futures' traits", files_with_the_traits_of_futures());
-                run("tokio's traits", tokio_traits::files());
-            }
-
-            #[test]
-            fn random_calls_do_what_they_do_on_the_file_itself() {
-                run("random calls", like_the_file_itself());
-            }
-
-            #[test]
-            fn an_iterator_is_a_stream() {
-                run("items", items_of_an_iterator());
-            }
-
-            #[test]
-            fn a_conversation_goes_to_and_fro() {
-                run("a conversation", a_conversation());
-            }
-        }
-    )* };
-}
-
-under! {
-    tokio_with_many_threads: |body| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(2).build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    tokio_with_one_thread: |body| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async { tokio::spawn(body).await.unwrap() });
-    };
-    smol_with_its_executor: |body| smol::block_on(smol::spawn(body));
-    the_block_on_of_futures: |body| futures::executor::block_on(body);
+under_each_runtime! {
+    files_are_read_and_written_by_the_traits_of_futures: files_with_the_traits_of_futures();
+    files_are_read_and_written_by_tokios_traits: tokio_traits::files();
+    random_calls_do_what_they_do_on_the_file_itself: like_the_file_itself();
+    an_iterator_is_a_stream: items_of_an_iterator();
+    a_conversation_goes_to_and_fro: a_conversation();
 }
 
 /// Endless bytes, counted.

@@ -132,6 +132,7 @@ use proc_macro::TokenStream;
 /// | `label = "load"` | `.label("load")`; without it the call has none |
 /// | `on = &self.offload` | `.on(..)`: an expression of the type `&Offload`; without it the process-wide default |
 /// | `lane = &self.lane` | `.lane(..)`: an expression of the type `&Lane` |
+/// | `tenant = session` | `.tenant(..)`: an expression that can be hashed |
 /// | `crate = my_crate::offramp` | the path of `offramp`, where another crate re-exports it, or it has another name |
 ///
 /// The expressions are evaluated by the first poll, before the arguments go to the pool, and

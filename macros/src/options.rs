@@ -16,6 +16,8 @@ enum Value {
     Crate,
     /// An expression that is a reference to this type of `offramp`'s.
     Borrowed(&'static str),
+    /// An expression that can be hashed.
+    Key,
     /// A string.
     Text,
     /// A string that says a time.
@@ -23,11 +25,12 @@ enum Value {
 }
 
 /// Each but `crate` is named after the method of `Offloaded` that takes it.
-const KNOWN: [(&str, Value); 5] = [
+const KNOWN: [(&str, Value); 6] = [
     ("crate", Value::Crate),
     ("label", Value::Text),
     ("lane", Value::Borrowed("Lane")),
     ("on", Value::Borrowed("Offload")),
+    ("tenant", Value::Key),
     ("timeout", Value::Time),
 ];
 
@@ -131,6 +134,17 @@ impl Options {
                 self.evaluate.extend(evaluate);
                 self.expressions.push(value);
                 quote!(&#local)
+            }
+            Value::Key => {
+                let local = Ident::new(&name.to_string(), Span::mixed_site());
+                let at = value.span().resolved_at(Span::mixed_site());
+                let evaluate = quote_spanned! {at=>
+                    let #local = #offramp::__private::tenant_key(&#value);
+                };
+                self.evaluate.extend(evaluate);
+                self.expressions.push(value);
+                self.methods.extend(quote!(.__tenant(#local)));
+                return Ok(());
             }
             Value::Text => {
                 let text = string(value, "\"load\"")?;

@@ -70,7 +70,7 @@ use std::sync::{Arc, OnceLock};
 ///
 /// # Cost
 ///
-/// That of a call in a lane, and two allocations more; with an interrupt three.
+/// That of a call in a [`lane`](Offloaded::lane), two allocations; with an interrupt three.
 pub struct Blocking<T: Send + 'static> {
     slot: Arc<Slot<T>>,
     interrupt: Option<Hook>,
@@ -118,18 +118,6 @@ impl<T: Send + 'static> Blocking<T> {
             recover: None,
             poisons: false,
         }
-    }
-
-    /// A value that cannot leave the thread that made it: see [`Pinned`].
-    ///
-    /// # Errors
-    ///
-    /// As for any call of `init`: above all [`Panicked`](OffloadError::Panicked), and
-    /// [`NoThreads`](OffloadError::NoThreads).
-    pub async fn pinned<P: 'static>(
-        init: impl FnOnce() -> P + Send + 'static,
-    ) -> Result<Pinned<P>, OffloadError> {
-        pinned::start(init).await
     }
 
     /// Calls run on `offload`. Set before the first call; later it changes nothing.
@@ -232,6 +220,21 @@ impl<T: Send + 'static> Blocking<T> {
         let slot = Arc::clone(&self.slot);
         let call = Offloaded::new(Kind::Io, move |_: &Job| Ok(*slot.take()?));
         self.slot.line_up(call)
+    }
+}
+
+/// Of no type: what is pinned need not be `Send`.
+impl Blocking<()> {
+    /// A value that cannot leave the thread that made it: see [`Pinned`].
+    ///
+    /// # Errors
+    ///
+    /// As for any call of `init`: above all [`Panicked`](OffloadError::Panicked), and
+    /// [`NoThreads`](OffloadError::NoThreads).
+    pub async fn pinned<T: 'static>(
+        init: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Pinned<T>, OffloadError> {
+        pinned::start(init).await
     }
 }
 

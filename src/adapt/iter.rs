@@ -91,8 +91,8 @@ where
 ///
 /// # Cost
 ///
-/// For each chunk what a call [costs](fn@crate::offload_io#cost); for each item, some 100 ns,
-/// and a wake-up if the consumer waits.
+/// For each chunk what a call [costs](fn@crate::offload_io#cost); for each item some 100 ns
+/// beside its share of that, and a wake-up if the consumer waits.
 #[must_use = "streams do nothing unless they are polled"]
 pub struct OffloadedIter<I: Iterator + Send + 'static> {
     state: State<I>,
@@ -168,7 +168,7 @@ where
     /// Takes the end of a chunk that is over; else `waker` will be woken by it.
     fn settle(&mut self, waker: &Waker) {
         if let State::Running(chunk) = &mut self.state {
-            self.state = match chunk.poll(waker) {
+            self.state = match chunk.poll_here(waker) {
                 None => return,
                 Some(Ok(Some(iter))) => State::Idle(iter),
                 Some(Ok(None)) => State::Ended,
@@ -179,6 +179,9 @@ where
 
     /// After an item was taken: sees to it that there will be more.
     fn refill(&mut self, items: &Arc<HandOver<I::Item>>, waker: &Waker) {
+        if let State::Running(chunk) = &mut self.state {
+            chunk.free_clock();
+        }
         if !items.is_low() {
             return;
         }

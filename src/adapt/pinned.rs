@@ -29,7 +29,7 @@ thread_local! {
 /// use std::{cell::RefCell, rc::Rc};
 ///
 /// # futures::executor::block_on(async {
-/// let words = Blocking::<()>::pinned(|| Rc::new(RefCell::new(Vec::new()))).await?;
+/// let words = Blocking::pinned(|| Rc::new(RefCell::new(Vec::new()))).await?;
 /// words.call(|words| words.borrow_mut().push("mine")).await?;
 /// assert_eq!(words.call(|words| words.borrow().len()).await?, 1);
 /// # Ok::<_, offramp::OffloadError>(())

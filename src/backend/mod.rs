@@ -2,9 +2,22 @@
 //!
 //! Bounds, lanes, cancellation and statistics live in the core and are the same
 //! for every pool. A [`Backend`] only supplies *turns*: it sees to it that some
-//! thread that may block takes the next job and runs it. The two that come with
-//! the crate are threads of its own (the default for I/O) and [`Rayon`] (the
-//! default for CPU work).
+//! thread that may block takes the next job and runs it. The two defaults are threads
+//! of the crate's own for I/O, and a rayon pool of its own for CPU work.
+//!
+//! None ever changes its strategy silently. What each does when it gets no thread:
+//!
+//! | | a thread more is refused | there is none at all |
+//! |---|---|---|
+//! | own threads (I/O) | jobs wait for those that exist; another attempt after a pause | [`NoThreads`](crate::OffloadError::NoThreads) |
+//! | own rayon pool (CPU) | the pool is given up as a whole; another attempt with the next call | `NoThreads` |
+//! | [`Rayon`] on a pool of yours | rayon starts none later | the pool could not be built |
+//! | `Tokio` (feature `tokio`) | the runtime's matter: jobs wait for the threads it has; if it has none, its `spawn_blocking` panics, in the call | of a runtime that has ended: `NoThreads` |
+//! | [`Inline`] | needs none | needs none |
+//!
+//! A backend of your own can be run through the suite that these pass:
+//! `testing::conformance` (feature `testing`); the repository's `examples/backend.rs` is
+//! one, in a hundred lines.
 
 mod inline;
 mod rayon;

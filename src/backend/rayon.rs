@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// Its promise is weaker than that of the pool the crate makes itself: a worker that
 /// waits in `join` may start another root on top of the one it waits in. If the first
 /// one holds a lock that the second one wants, both hang. Roots are handed over as
-/// tasks of the pool, beside its other work, and give way to it after a millisecond.
+/// tasks of the pool, beside its other work, and give way to it after a millisecond. A
+/// worker that does so counts among those that run jobs, until it is back.
 pub struct Rayon {
     tickets: Arc<Tickets<Arc<ThreadPool>>>,
 }

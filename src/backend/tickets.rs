@@ -1,6 +1,8 @@
 //! Turns from somebody else's pool: a bounded number of tasks that take jobs.
 
 use super::{Threads, Turns};
+use std::cell::Cell;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
@@ -90,6 +92,13 @@ pub(super) fn may_wait(waiting: &AtomicUsize, threads: usize) -> bool {
         .is_ok()
 }
 
+thread_local! {
+    /// Whose ticket gives way on this thread's stack, and whether another one of theirs has
+    /// come here meanwhile. It must not run jobs on top: they would hold the place of the
+    /// one below, too.
+    static GIVES_WAY: Cell<(*const (), bool)> = const { Cell::new((ptr::null(), false)) };
+}
+
 /// One task, counted from its reservation on.
 struct Ticket<S: Spawn> {
     tickets: Arc<Tickets<S>>,
@@ -109,12 +118,44 @@ impl<S: Spawn> Ticket<S> {
         true
     }
 
+    /// `false`: see [`Spawn::give_way`].
+    fn give_way(&self) -> bool {
+        let here = Arc::as_ptr(&self.tickets).cast();
+        let mut has_met = false;
+        // Others of ours are not the other work.
+        for _ in 0..self.tickets.max {
+            let before = GIVES_WAY.replace((here, false));
+            let gave = self.tickets.spawner.give_way();
+            let (_, met) = GIVES_WAY.replace(before);
+            has_met |= met;
+            if !gave {
+                return false;
+            }
+            if !met {
+                break;
+            }
+        }
+        if has_met && !self.turns.is_empty() {
+            // In their place.
+            self.tickets.demand(&self.turns);
+        }
+        true
+    }
+
     fn run(mut self) {
+        let here = Arc::as_ptr(&self.tickets).cast();
+        if GIVES_WAY.get().0 == here {
+            // The one below looks for what waits.
+            GIVES_WAY.set((here, true));
+            self.tickets.count.fetch_sub(1, Ordering::AcqRel);
+            self.is_over = true;
+            return self.turns.left();
+        }
         let mut start = Instant::now();
         loop {
             while self.run_one() {
                 if start.elapsed() >= TICKET {
-                    if !self.tickets.spawner.give_way() {
+                    if !self.give_way() {
                         let tickets = Arc::clone(&self.tickets);
                         return tickets.spawn(self);
                     }

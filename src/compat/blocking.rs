@@ -130,7 +130,7 @@ impl<T> Task<T> {
 }
 
 fn poll<T>(call: &mut Submitted<T>, cx: &mut Context<'_>) -> Poll<Result<T, OffloadError>> {
-    match call.poll(cx.waker()) {
+    match call.poll_here(cx.waker()) {
         Some(outcome) => Poll::Ready(outcome),
         None => Poll::Pending,
     }

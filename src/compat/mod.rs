@@ -22,7 +22,7 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    call.start().map_err(|(closure, reason)| {
+    call.launch().map_err(|(closure, reason)| {
         contain(|| drop(closure));
         reason
     })

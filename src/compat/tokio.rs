@@ -1,4 +1,4 @@
-//! [`::tokio::task::spawn_blocking`] through this crate's I/O
+//! tokio's [`spawn_blocking`](::tokio::task::spawn_blocking) through this crate's I/O
 //! pool (feature `tokio`).
 //!
 //! ```diff
@@ -81,7 +81,7 @@ where
 }
 
 /// Waits for a call of [`spawn_blocking`]; see
-/// [`::tokio::task::JoinHandle`].
+/// tokio's [`JoinHandle`](::tokio::task::JoinHandle).
 ///
 /// Dropping it lets the call run; its result is then dropped on the pool's thread.
 ///
@@ -198,7 +198,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 /// Aborts a call of [`spawn_blocking`]; see
-/// [`::tokio::task::AbortHandle`].
+/// tokio's [`AbortHandle`](::tokio::task::AbortHandle).
 ///
 /// It keeps neither the call going nor its result: one whose [`JoinHandle`] is gone is
 /// dropped by the pool's thread when the closure returns. Dropping it aborts nothing.
@@ -234,7 +234,7 @@ impl fmt::Debug for AbortHandle {
 }
 
 /// Why a call of [`spawn_blocking`] has no value; see
-/// [`::tokio::task::JoinError`].
+/// tokio's [`JoinError`](::tokio::task::JoinError).
 pub struct JoinError {
     error: OffloadError,
 }

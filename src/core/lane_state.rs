@@ -1,12 +1,20 @@
 //! What callers and workers know of a lane without the scheduler's lock.
 
-use crate::sync::{AtomicUsize, Ordering, plain, planted};
+use crate::sync::{AtomicUsize, OnceLock, Ordering, plain, planted};
+use std::sync::Arc;
 
 /// No place among the lanes: it holds no job.
 const NOWHERE: usize = usize::MAX;
 
+/// Of a named lane there is one, which its handles and jobs share. Of a tenant's lane each
+/// call makes one; the first that comes to the lanes is the lane's, and the others, while it
+/// lives, stand for it.
 #[derive(Debug)]
 pub(crate) struct LaneState {
+    /// Hashed by the submitter.
+    tenant: Option<u128>,
+    /// The tenant's lane, if this is not it. Written under the lock, before the job starts.
+    stands_for: OnceLock<Arc<LaneState>>,
     /// Its place among the lanes, or `NOWHERE`. Written and read under the lock.
     place: plain::AtomicUsize,
     /// Running jobs whose caller has left. Wraps below 0 for a moment, when one ends before
@@ -27,6 +35,8 @@ pub(crate) struct LaneState {
 impl LaneState {
     pub(crate) fn new(most_orphans: usize) -> Self {
         Self {
+            tenant: None,
+            stands_for: OnceLock::new(),
             place: plain::AtomicUsize::new(NOWHERE),
             orphans: AtomicUsize::new(0),
             most_orphans: plain::AtomicUsize::new(most_orphans),
@@ -44,6 +54,32 @@ impl LaneState {
             is_exclusive: true,
             ..Self::new(usize::MAX)
         }
+    }
+
+    /// For one call of a tenant.
+    pub(crate) fn of_tenant(key: u128, most_orphans: usize) -> Self {
+        Self {
+            tenant: Some(key),
+            ..Self::new(most_orphans)
+        }
+    }
+
+    /// The tenant that it is still to be told whose lane it is.
+    pub(super) fn tenant(&self) -> Option<u128> {
+        self.tenant.filter(|_| self.stands_for.get().is_none())
+    }
+
+    pub(super) fn stand_for(&self, lane: Arc<Self>) {
+        let _ = self.stands_for.set(lane);
+    }
+
+    /// The lane itself, which may be this.
+    pub(super) fn lane(this: &Arc<Self>) -> &Arc<Self> {
+        this.stands_for.get().unwrap_or(this)
+    }
+
+    fn itself(&self) -> &Self {
+        self.stands_for.get().map_or(self, Arc::as_ref)
     }
 
     pub(crate) fn is_exclusive(&self) -> bool {
@@ -74,26 +110,28 @@ impl LaneState {
 
     /// Whether nothing may start: so many run, or so many orphans.
     pub(super) fn is_blocked(&self) -> bool {
-        // ORDERING: Relaxed, all four: whoever asks holds the lock, and so does whoever
-        // looks again when the last one too many has ended.
+        // ORDERING: nothing is missed by these loads: whoever asks holds the lock, and so does
+        // whoever looks again when the last one too many has ended. Acquire, partner: the
+        // Release in `ended` and `orphan_ended`: what that job did comes before the next one.
         let most = self.most_orphans.load(Ordering::Relaxed);
         let has_too_many =
-            most != usize::MAX && self.orphans.load(Ordering::Relaxed) as isize >= most as isize;
+            most != usize::MAX && self.orphans.load(Ordering::Acquire) as isize >= most as isize;
         let max = self.max_running.load(Ordering::Relaxed);
-        let is_full = self.running.load(Ordering::Relaxed) >= max;
+        let is_full = self.running.load(Ordering::Acquire) >= max;
         has_too_many || is_full && !planted("lanes: full and served")
     }
 
     /// A job of it was taken, to be run.
     pub(super) fn started(&self) {
-        self.running.fetch_add(1, Ordering::Relaxed);
+        self.itself().running.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It has ended. `true`: the lane may have been blocked until now.
     #[must_use]
     pub(super) fn ended(&self) -> bool {
         let max = self.max_running.load(Ordering::Relaxed);
-        let before = self.running.fetch_sub(1, Ordering::Relaxed);
+        // ORDERING: Release, partner: the Acquire in `is_blocked`.
+        let before = self.itself().running.fetch_sub(1, Ordering::Release);
         debug_assert!(before > 0);
         before >= max
     }
@@ -113,14 +151,15 @@ impl LaneState {
     }
 
     pub(super) fn orphaned(&self) {
-        self.orphans.fetch_add(1, Ordering::Relaxed);
+        self.itself().orphans.fetch_add(1, Ordering::Relaxed);
     }
 
     /// `true`: the lane may have been blocked until now.
     #[must_use]
     pub(super) fn orphan_ended(&self) -> bool {
         let most = self.most_orphans.load(Ordering::Relaxed);
-        let before = self.orphans.fetch_sub(1, Ordering::Relaxed);
+        // ORDERING: Release, partner: the Acquire in `is_blocked`.
+        let before = self.itself().orphans.fetch_sub(1, Ordering::Release);
         most != usize::MAX && before as isize >= most as isize
     }
 

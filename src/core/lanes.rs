@@ -8,6 +8,7 @@ use super::inbox::Inbox;
 use super::job::{Header, Place, free};
 use super::lane::{Lane, links};
 use super::lane_state::LaneState;
+use super::tenants::Tenants;
 use crate::sync::planted;
 use std::collections::VecDeque;
 use std::ptr::{self, NonNull};
@@ -18,6 +19,7 @@ pub(crate) struct Lanes {
     /// By place. The first is the shared one's; the others that hold no job are free.
     lanes: Vec<Seat>,
     free: Vec<usize>,
+    tenants: Tenants,
     /// Places of lanes in turn: all that hold jobs, and some that held one.
     turns: VecDeque<usize>,
     /// Drained from the inbox, newest first, on the way to `oldest_first`.
@@ -65,6 +67,7 @@ impl Lanes {
         Self {
             lanes: vec![Seat::new(shared)],
             free: Vec::new(),
+            tenants: Tenants::new(),
             turns: VecDeque::new(),
             newest_first: ptr::null_mut(),
             oldest_first: ptr::null_mut(),
@@ -145,6 +148,10 @@ impl Lanes {
         let Some(state) = job.lane() else {
             return SHARED;
         };
+        if let Some(key) = state.tenant() {
+            self.tenants.meet(key, state);
+        }
+        let state = LaneState::lane(state);
         if let Some(place) = state.place() {
             return place;
         }

@@ -21,6 +21,7 @@ pub(crate) mod residents;
 pub(crate) mod running;
 mod slots;
 mod state;
+mod tenants;
 pub(crate) mod unwind;
 pub(crate) mod view;
 

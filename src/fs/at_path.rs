@@ -9,18 +9,12 @@ use std::sync::Arc;
 
 /// For `map_err`: `task` could not be done to the file at `path`.
 pub(super) fn at_path(task: &'static str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
-    let path = path.to_owned();
-    move |error| {
-        let cause = Cause::System(error);
-        io::Error::new(cause.kind(), AtPath { task, path, cause })
-    }
+    move |error| AtPath::error(task, path, Cause::System(error))
 }
 
 /// `task` was not done to the file at `path`, because its call was not.
 pub(super) fn not_called(task: &'static str, path: &Path, why: &Arc<OffloadError>) -> io::Error {
-    let cause = Cause::Call(Arc::clone(why));
-    let path = path.to_owned();
-    io::Error::new(cause.kind(), AtPath { task, path, cause })
+    AtPath::error(task, path, Cause::Call(Arc::clone(why)))
 }
 
 #[derive(Debug)]
@@ -37,12 +31,14 @@ enum Cause {
     Call(Arc<OffloadError>),
 }
 
-impl Cause {
-    fn kind(&self) -> io::ErrorKind {
-        match self {
-            Self::System(error) => error.kind(),
-            Self::Call(_) => io::ErrorKind::Other,
-        }
+impl AtPath {
+    fn error(task: &'static str, path: &Path, cause: Cause) -> io::Error {
+        let kind = match &cause {
+            Cause::System(error) => error.kind(),
+            Cause::Call(_) => io::ErrorKind::Other,
+        };
+        let path = path.to_owned();
+        io::Error::new(kind, Self { task, path, cause })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::future::Offloaded;
 use crate::handle::Submitted;
 use crate::pool::Kind;
 use crate::{Lane, Offload};
-use futures_core::Stream;
+use futures_core::{FusedStream, Stream};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,24 +20,28 @@ use std::mem;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::vec;
+use std::{thread, vec};
 
 /// Most files that one job reads: by then the job itself costs little beside them.
 const MOST_FILES: usize = 64;
+
+/// Batches have so many files only after half as many were read in half of the time below:
+/// in less than 32 µs each, which no disk does.
+const FROM_MEMORY: usize = 32;
 
 /// When a job has read for so long (ns), or so many bytes, it reads no further file. Files
 /// that are slower, or larger, have a job each.
 const ENOUGH_TIME: u64 = 1_000_000;
 const ENOUGH_BYTES: usize = 256 * 1024;
 
-/// Reads whole files, `concurrency` of them at a time (at least 1), and gives their contents in the
-/// order of `paths`.
+/// Reads whole files, at most `concurrency` (at least 1) at a time, and gives their contents
+/// in the order of `paths`.
 ///
 /// Small files are read several to a job, as many as are fast, up to 64: so thousands of
-/// them cost little more than their system calls. Files that are slow or large have jobs
-/// of their own.
+/// them cost little more than their system calls. Files that are slow or large have jobs of
+/// their own.
 ///
 /// ```
 /// use futures::TryStreamExt;
@@ -66,6 +70,7 @@ where
         on: None,
         lane: None,
         label: None,
+        is_over: false,
         call_site: Location::caller(),
     }
 }
@@ -74,27 +79,28 @@ where
 ///
 /// # Errors
 ///
-/// A file that cannot be read is one item, which names its path, and the stream goes on. It has the
-/// kind of the system's error, and that as its source. Where a job was
-/// refused, or not run for another reason, each of its files is such an item, of the kind
+/// A file that cannot be read is one item, which names its path, and the stream goes on. It
+/// has the kind of the system's error, and that error as its source. Where a job was
+/// refused, or was not run for another reason, each of its files is such an item, of the kind
 /// [`Other`](io::ErrorKind::Other) with the [`OffloadError`] as its source.
 ///
 /// # Backpressure
 ///
 /// At most `concurrency` jobs run, or have run and wait for their files to be taken; so a
-/// consumer that is slow stops the reading. A job reads no further file when it has had 64 of
-/// them, 256 KiB, or 1 ms. So the stream holds at most `concurrency` times 256 KiB and a
-/// largest file, and a slow file holds up at most those 63 that its job has read before.
+/// consumer that stops stops the reading. A job that has read 64 files, or 256 KiB, or for
+/// 1 ms, reads no further one. So the stream holds at most `concurrency` times 256 KiB and a
+/// largest file; and of those before a slow file only the ones that have come to the same
+/// job, at most 63, wait for it.
 ///
 /// # Cancellation
 ///
-/// Dropping the stream drops the jobs that wait, and each one that runs stops after the file that it is
-/// reading.
+/// Dropping the stream drops the jobs that wait, and each one that runs stops after the file
+/// that it is reading.
 ///
 /// # Cost
 ///
-/// A job's cost, a few microseconds, for some 64 small files; an allocation or two for
-/// each job and each file.
+/// A job's cost, a few microseconds, for some 64 small files; an allocation or two for each
+/// job and each file.
 #[must_use = "a stream reads nothing until it is polled"]
 pub struct ReadMany<I> {
     paths: Fuse<I>,
@@ -107,6 +113,7 @@ pub struct ReadMany<I> {
     on: Option<Offload>,
     lane: Option<Lane>,
     label: Option<Cow<'static, str>>,
+    is_over: bool,
     call_site: &'static Location<'static>,
 }
 
@@ -135,7 +142,7 @@ impl<I> Unpin for ReadMany<I> {}
 impl<I> ReadMany<I> {
     /// Reads on `offload` instead of the process-wide default.
     ///
-    /// Set before the first poll, as the other options.
+    /// Like all options it counts for jobs that have not been submitted yet.
     pub fn on(mut self, offload: &Offload) -> Self {
         self.on = Some(offload.clone());
         self
@@ -202,6 +209,16 @@ impl<I> ReadMany<I> {
         self.batches[place] = Batch::Read(read);
     }
 
+    /// Files that come from memory keep a CPU busy: more jobs than CPUs would only get into
+    /// each other's way. One more, for a file that does not.
+    fn most_running(&self) -> usize {
+        static CPUS: OnceLock<usize> = OnceLock::new();
+        if self.files < FROM_MEMORY {
+            return self.concurrency;
+        }
+        *CPUS.get_or_init(|| 1 + thread::available_parallelism().map_or(1, usize::from))
+    }
+
     /// The rest of a batch that was slow, to all the jobs there may be.
     fn share_out(&mut self, mut left: Vec<PathBuf>, place: usize) {
         let share = left.len().div_ceil(self.concurrency);
@@ -221,15 +238,18 @@ where
     /// Looks at what is being read, and starts what may be.
     fn go_on(&mut self, waker: &Waker) {
         let mut place = 0;
-        let mut started = 0;
+        let (mut running, mut started) = (0, 0);
         while place < self.batches.len() {
             self.look_at(place, waker);
-            let is_unread = matches!(self.batches[place], Batch::Unread(_));
-            started += usize::from(!is_unread);
+            match self.batches[place] {
+                Batch::Unread(_) => {}
+                Batch::Reading { .. } => (running, started) = (running + 1, started + 1),
+                Batch::Read(_) => started += 1,
+            }
             place += 1;
         }
         let mut place = 0;
-        while started < self.concurrency {
+        while started < self.concurrency && running < self.most_running() {
             match self.batches.get_mut(place) {
                 Some(Batch::Unread(paths)) => {
                     let paths = mem::take(paths);
@@ -249,7 +269,7 @@ where
                     self.batches.push_back(batch);
                 }
             }
-            started += 1;
+            (running, started) = (running + 1, started + 1);
             self.look_at(place, waker);
             place += 1;
         }
@@ -270,7 +290,7 @@ fn read_files(job: &Job, paths: &[PathBuf]) -> Result<Files, Stopped> {
     let mut took = 0;
     for path in paths {
         job.checkpoint()?;
-        let item = read_file(path).map_err(|error| at_path("read", path)(error));
+        let item = read_file(path).map_err(at_path("read", path));
         bytes += item.as_ref().map_or(0, Vec::len);
         read.push(item);
         took = clock::now() - start;
@@ -322,11 +342,24 @@ where
             }
             this.go_on(cx.waker());
             match this.batches.front() {
-                None => return Poll::Ready(None),
+                None => {
+                    this.is_over = true;
+                    return Poll::Ready(None);
+                }
                 Some(Batch::Read(_)) => {}
                 Some(_) => return Poll::Pending,
             }
         }
+    }
+}
+
+impl<I> FusedStream for ReadMany<I>
+where
+    I: Iterator,
+    I::Item: Into<PathBuf>,
+{
+    fn is_terminated(&self) -> bool {
+        self.is_over
     }
 }
 

@@ -22,9 +22,9 @@ const NAME_CHARS: usize = 60;
 /// Saves `contents` as the file at `path`: whole, durable, or not at all.
 ///
 /// They are written into a temporary file in the same directory, which is synced and then
-/// renamed to `path`, and the directory is synced. Whoever reads `path` meanwhile finds the old
-/// content or the new one, never a part, and so does the next start after a crash. When the
-/// call resolves as `Ok(Ok(()))` the new content survives a loss of power, as far as the
+/// renamed to `path`, and the directory is synced. Whoever reads `path` meanwhile finds the
+/// old content or the new one, never a part, and so does the next start after a crash. When
+/// the call resolves as `Ok(Ok(()))` the new content survives a loss of power, as far as the
 /// disk keeps its word.
 ///
 /// ```
@@ -45,15 +45,16 @@ const NAME_CHARS: usize = 60;
 /// Each has a temporary file of its own, so they do not mix. Within a process the last
 /// *call of this function* wins, whichever is faster and whenever it is first polled: a save
 /// that finds the file of a later call in place leaves it there, and resolves as `Ok`, as if
-/// it had been a moment earlier. It does not matter how the calls spell the path. In a
-/// forked child, and between processes, the last to be renamed wins.
+/// it had been a moment earlier. It does not matter how the calls spell the path. The last to
+/// be renamed wins between processes, in a forked child, and against a save that has waited
+/// to start while a thousand other files were saved.
 ///
 /// # Cancellation
 ///
 /// Dropping the future, aborting its handle, and a time-out stop the save where it stands,
-/// up to the renaming: the old content stays, and the temporary file is removed by the pool's thread. One
-/// that comes later changes nothing; the save goes on to its end. So after a call that was
-/// given up either content may be there, and when its job has ended that is final.
+/// up to the renaming: the old content stays, and the temporary file is removed by the pool's
+/// thread. Later than that they change nothing, the save goes on to its end. So after a call
+/// that was given up either content may be there, and when its job has ended that is final.
 /// [`must_run`](Offloaded::must_run) saves in any case.
 ///
 /// # What is replaced
@@ -68,11 +69,15 @@ const NAME_CHARS: usize = 60;
 /// # Errors
 ///
 /// The inner [`io::Error`] has the kind of the system's error, names path and step, and has
-/// the system's error as its source. Unless it says that the directory could not be synced, the old
-/// content is there, untouched, and the temporary file is gone. If it says so, the new content
-/// is there, but may be lost with the power. A directory
-/// ([`IsADirectory`](ErrorKind::IsADirectory)), and a pipe, a device or a socket
-/// ([`InvalidInput`](ErrorKind::InvalidInput)) are not replaced.
+/// the system's error as its source. Unless it says that the directory could not be synced,
+/// the old content is there, untouched, and the temporary file is gone. If it says so, the
+/// new content is there, but may be lost with the power.
+///
+/// A directory ([`IsADirectory`](ErrorKind::IsADirectory)), and a pipe, a device or a socket
+/// ([`InvalidInput`](ErrorKind::InvalidInput)) are not replaced. The directory of the file
+/// has to be readable, too, for its sync (Unix). A save that was given up while it ran, and
+/// is looked at all the same through its [`Handle`](crate::Handle), is an error with
+/// [`Stopped`](crate::Stopped) inside.
 ///
 /// A process that is killed leaves its temporary file behind: `.NAME.XXXXXX.tmp`
 /// beside the target, with the first 60 characters of its name. Nobody else removes it.
@@ -80,8 +85,8 @@ const NAME_CHARS: usize = 60;
 /// # Cost
 ///
 /// Two syncs: milliseconds, on slow disks tens of them. The data is not copied. Elsewhere
-/// than on Unix directories cannot be synced: there the file may be the old one after a loss of
-/// power, whole.
+/// than on Unix directories cannot be synced: there, after a loss of power, the file may be
+/// the old one, whole.
 #[track_caller]
 pub fn write_atomic<C>(
     path: impl Into<PathBuf>,
@@ -180,7 +185,7 @@ fn create(directory: &Path, name: &str, old: Option<&Metadata>) -> io::Result<Na
     {
         use std::os::unix::fs::PermissionsExt;
         // Of this the system takes what the umask says.
-        let mode = old.map_or(0o666, |old| old.permissions().mode());
+        let mode = old.map_or(0o666, |old| old.permissions().mode() & 0o7777);
         builder.permissions(fs::Permissions::from_mode(mode));
     }
     let temporary = builder.tempfile_in(directory)?;

@@ -1,6 +1,6 @@
 //! The options of a call.
 
-use super::Offloaded;
+use super::{Line, Offloaded};
 use crate::adapt::interruption::Interruption;
 use crate::builder::ConfigError;
 use crate::clock;
@@ -10,7 +10,8 @@ use crate::handle::OnLeave;
 use crate::lane::Lane;
 use crate::offload::Offload;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 impl<F, R, Form> Offloaded<F, R, Form>
@@ -43,7 +44,34 @@ where
     /// ([`Config`](crate::OffloadError::Config)). Costs one more allocation for the job.
     pub fn lane(mut self, lane: &Lane) -> Self {
         self.place("lane", lane.name());
-        self.lane = Some(lane.clone());
+        self.line = Some(Line::Lane(lane.clone()));
+        self
+    }
+
+    /// Waits in the line of this tenant: a session, a customer, whoever's flood shall not
+    /// hold up the others. Any value that can be hashed is a key; equal keys share a line. Of
+    /// [`lane`](Self::lane) and this the last one counts.
+    ///
+    /// Tenants take turns with each other and with lanes, a job each. A tenant's line costs
+    /// nothing when it has no jobs: there is nothing to register or to remove. What an I/O
+    /// job calls on its own pool inherits its tenant. Each tenant has an orphan limit of its
+    /// own ([`max_orphans`](crate::Builder::max_orphans)).
+    ///
+    /// Costs two more allocations for the job, and hashing the key, twice.
+    pub fn tenant(self, key: impl Hash) -> Self {
+        self.by_tenant(hashed(&key))
+    }
+
+    /// For the attributes, which hash the key before the closure takes it.
+    #[cfg(feature = "macros")]
+    #[doc(hidden)]
+    pub fn __tenant(self, key: u128) -> Self {
+        self.by_tenant(key)
+    }
+
+    fn by_tenant(mut self, key: u128) -> Self {
+        self.place("tenant", "a key");
+        self.line = Some(Line::Tenant(key));
         self
     }
 
@@ -141,4 +169,12 @@ where
         self.deadline = Some(self.deadline.map_or(due, |earlier| earlier.min(due)));
         self
     }
+}
+
+/// 128 bits, which nobody can make collide who does not know the seeds.
+pub(crate) fn hashed(key: &impl Hash) -> u128 {
+    static SEEDS: LazyLock<[RandomState; 2]> =
+        LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+    let [high, low] = SEEDS.each_ref().map(|seed| u128::from(seed.hash_one(key)));
+    high << 64 | low
 }

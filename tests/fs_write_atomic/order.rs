@@ -1,7 +1,7 @@
 //! Several saves of one file: whole, and the last call wins.
 
 use super::{NEW, OLD, assert_holds, save, with_old};
-use crate::common::{Random, watchdog};
+use crate::common::{Random, alone, watchdog};
 use futures::future::join_all;
 use offramp::Offload;
 use offramp::fs::write_atomic;
@@ -51,6 +51,33 @@ fn a_later_call_that_came_to_nothing_stands_in_nobodys_way() {
     pollster::block_on(earlier.flatten()).unwrap();
     assert_holds(&path, NEW);
     drop(directory);
+}
+
+/// There the locks may be held by threads that are not there, so nobody asks who was called
+/// first.
+#[test]
+fn in_a_forked_child_the_last_that_runs_wins() {
+    alone("order::in_a_forked_child_the_last_that_runs_wins", || {
+        let (_directory, path) = with_old();
+        save(&path, OLD).unwrap();
+        // SAFETY: the child makes threads of its own, and ends without the parent's.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: the kernel ends a child that hangs.
+            unsafe { libc::alarm(20) };
+            let offload = Offload::builder().build().unwrap();
+            let earlier = write_atomic(&path, NEW).on(&offload);
+            let later = write_atomic(&path, "later").on(&offload);
+            let is_saved = [later, earlier].map(|save| save.wait().is_ok_and(|save| save.is_ok()));
+            // SAFETY: nothing of the parent's is run at this exit.
+            unsafe { libc::_exit(i32::from(is_saved != [true, true])) };
+        }
+        let mut status = -1;
+        // SAFETY: `status` is a place for the answer.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
+        assert_holds(&path, NEW);
+    });
 }
 
 #[test]

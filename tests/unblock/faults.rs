@@ -193,6 +193,18 @@ fn a_seek_that_was_given_up_is_not_taken_for_a_later_one() {
         give_up(&mut file, forward);
         file.read_exact(&mut [0; 5]).await.unwrap();
         assert_eq!(file.seek(forward).await.unwrap(), 35);
+        give_up(&mut file, forward);
+        file.with_mut(|file| file.set_position(0)).await;
+        assert_eq!(file.seek(forward).await.unwrap(), 10);
+        give_up(&mut file, forward);
+        file.get_mut().await.set_position(0);
+        assert_eq!(file.seek(forward).await.unwrap(), 10);
+        // Nor is its error.
+        file.read_exact(&mut [0; 1]).await.unwrap();
+        let back = SeekFrom::Current(-30);
+        give_up(&mut file, back);
+        file.read_exact(&mut [0; 29]).await.unwrap();
+        assert_eq!(file.seek(back).await.unwrap(), 10);
     });
 }
 
@@ -317,6 +329,34 @@ fn a_refused_call_has_changed_nothing() {
         file.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "ontent");
         assert_eq!(file.into_inner().await.into_inner(), b"Content");
+    });
+}
+
+#[test]
+fn a_flush_flushes_what_was_written_by_other_ways_and_nothing_twice() {
+    let _watchdog = watchdog("flushes");
+    let offload = pool(1);
+    futures::executor::block_on(async {
+        let (sent, received) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut writer = Unblock::new(io::BufWriter::new(sent)).on(&offload);
+        let mut received = Unblock::new(received).on(&offload);
+        let mut byte = [0];
+        writer.write_all(b"1").await.unwrap();
+        writer.flush().await.unwrap();
+        received.read_exact(&mut byte).await.unwrap();
+        writer
+            .with_mut(|writer| writer.write_all(b"2"))
+            .await
+            .unwrap();
+        writer.flush().await.unwrap();
+        received.read_exact(&mut byte).await.unwrap();
+        writer.get_mut().await.write_all(b"3").unwrap();
+        writer.flush().await.unwrap();
+        received.read_exact(&mut byte).await.unwrap();
+        assert_eq!(&byte, b"3");
+        let jobs = offload.stats().io.submitted;
+        writer.flush().await.unwrap();
+        assert_eq!(offload.stats().io.submitted, jobs);
     });
 }
 

@@ -1,7 +1,8 @@
 //! Reading, writing and seeking, for whichever traits.
 
 use super::content::{Content, Done};
-use super::{Failure, State, Unblock};
+use super::failure::Failure;
+use super::{State, Unblock};
 use crate::core::view::Job;
 use crate::defaults::UNBLOCK_CAPACITY;
 use std::io::{self, Read, Seek, SeekFrom, Write};

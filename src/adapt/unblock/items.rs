@@ -1,7 +1,8 @@
 //! A stream of the items of an iterator.
 
 use super::content::{Content, Done};
-use super::{Failure, State, Unblock, raise};
+use super::failure::{Failure, raise};
+use super::{State, Unblock};
 use crate::adapt::hand_over::{HandOver, Pulled};
 use crate::core::view::Job;
 use crate::defaults::ITER_BUFFER;
@@ -80,6 +81,9 @@ where
 
     /// After an item was taken: sees to it that there will be more.
     fn refill(&mut self, items: &Arc<HandOver<T::Item>>, cx: &mut Context<'_>) {
+        if let State::Busy(call) = &mut self.state {
+            call.free_clock();
+        }
         let is_busy = matches!(&self.state, State::Busy(call) if !call.is_finished());
         if is_busy || !items.is_low() {
             return;

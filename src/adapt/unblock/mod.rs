@@ -5,6 +5,7 @@
 
 mod bytes;
 mod content;
+mod failure;
 #[cfg(feature = "futures-io")]
 mod futures_traits;
 mod items;
@@ -12,6 +13,7 @@ mod items;
 mod tokio_traits;
 
 use self::content::{Content, Done, Operation};
+use self::failure::{Failure, gone, raise};
 use super::drop_on_pool::DropOnPool;
 use crate::core::unwind::contain;
 use crate::core::view::Job;
@@ -21,6 +23,7 @@ use crate::handle::Submitted;
 use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::pool::Kind;
+use parking_lot::Mutex;
 use std::any::Any;
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -132,42 +135,11 @@ struct Outcomes {
     is_dirty: bool,
     seek: Option<(SeekFrom, io::Result<u64>)>,
     position: u64,
-    called: Option<Box<dyn Any + Send>>,
+    /// Never locked: it makes the value, which need not be `Sync`, so.
+    called: Mutex<Option<Box<dyn Any + Send>>>,
     has_ended: bool,
     /// That of a value which is lost, not yet told.
     failure: Option<OffloadError>,
-}
-
-/// Why there is no call.
-enum Failure {
-    Offload(OffloadError),
-    Closed,
-    Lost(String),
-}
-
-impl From<OffloadError> for Failure {
-    fn from(error: OffloadError) -> Self {
-        Self::Offload(error)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Offload(error) => error.fmt(f),
-            Self::Closed => f.write_str("the adapter was closed"),
-            Self::Lost(why) => write!(f, "the adapter's value was lost: {why}"),
-        }
-    }
-}
-
-impl From<Failure> for io::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Offload(error) => error.into(),
-            gone => Self::new(io::ErrorKind::NotConnected, gone.to_string()),
-        }
-    }
 }
 
 impl<T: Send + 'static> Unblock<T> {
@@ -326,7 +298,7 @@ impl<T: Send + 'static> Unblock<T> {
         let op = move |content: &mut Content<T>, _: &Job| Done::Called(Box::new(op(content.io())));
         self.submit(op, false)?;
         poll_fn(|cx| self.settle(cx)).await?;
-        let output = self.outcomes.called.take();
+        let output = self.outcomes.called.get_mut().take();
         let output = output.and_then(|output| output.downcast().ok());
         Ok(*output.expect("the call that was submitted here"))
     }
@@ -345,7 +317,7 @@ impl<T: Send + 'static> Unblock<T> {
                 None => Failure::Lost(why.clone()),
             })),
             State::Busy(call) => {
-                let finished = match call.poll(cx.waker()) {
+                let finished = match call.poll_here(cx.waker()) {
                     Some(finished) => finished,
                     None => return Poll::Pending,
                 };
@@ -380,7 +352,7 @@ impl<T: Send + 'static> Unblock<T> {
                 }
                 outcomes.seek = Some((to, result));
             }
-            Done::Called(output) => outcomes.called = Some(output),
+            Done::Called(output) => *outcomes.called.get_mut() = Some(output),
             Done::Pulled { has_ended } => outcomes.has_ended = has_ended,
             Done::Closed => {
                 self.state = State::Closed;
@@ -406,7 +378,7 @@ impl<T: Send + 'static> Unblock<T> {
         };
         // What was left by calls whose callers are gone: a result nobody asks for any more.
         self.outcomes.seek = None;
-        let stale = self.outcomes.called.take();
+        let stale = self.outcomes.called.get_mut().take();
         contain(|| drop(stale));
         let mut call = Offloaded::new(Kind::Io, Operation { content, op }).on(&offload);
         self.on = Some(offload);
@@ -431,18 +403,6 @@ impl<T: Send + 'static> Unblock<T> {
             }
         }
     }
-}
-
-/// Goes on with a panic of the value's, or of a call's.
-fn raise<R>(failure: Failure) -> R {
-    match failure {
-        Failure::Offload(OffloadError::Panicked(panicked)) => panicked.resume(),
-        failure => gone(failure),
-    }
-}
-
-fn gone<R>(failure: Failure) -> R {
-    panic!("`Unblock` has no value to work with: {failure}")
 }
 
 impl<T: fmt::Debug + Send + 'static> fmt::Debug for Unblock<T> {

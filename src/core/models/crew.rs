@@ -365,3 +365,38 @@ fn a_full_lane_against_push_and_completion() {
         seat.finish();
     });
 }
+
+/// Two calls of one tenant, each with a state of its own. The first one's caller leaves while
+/// it runs; then it is the tenant's one orphan, and the second may start only after it.
+#[test]
+fn a_tenants_calls_share_a_lane() {
+    check("a_tenants_calls_share_a_lane", Some(1), || {
+        let seat = Seat::new(1, 2, 0);
+        seat.warm_up();
+        let tenant = || std::sync::Arc::new(LaneState::of_tenant(7, 1));
+        let (started, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        // 1: the first one runs; 2: it is over. loom's `Notify` wakes for no reason, too.
+        let step = Arc::new(AtomicUsize::new(0));
+        let orphan = seat.submit_to(&tenant(), {
+            let (started, go_on) = (Arc::clone(&started), Arc::clone(&go_on));
+            let step = Arc::clone(&step);
+            move || {
+                step.store(1, Ordering::Relaxed);
+                started.notify();
+                go_on.wait();
+                step.store(2, Ordering::Relaxed);
+            }
+        });
+        while step.load(Ordering::Relaxed) == 0 {
+            started.wait();
+        }
+        seat.abandon(orphan);
+        let next = seat.submit_to(&tenant(), {
+            let step = Arc::clone(&step);
+            move || assert_eq!(step.load(Ordering::Relaxed), 2, "beside an orphan")
+        });
+        go_on.notify();
+        await_it(next).unwrap();
+        seat.finish();
+    });
+}

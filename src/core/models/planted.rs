@@ -44,6 +44,10 @@ const PLANTED: &[(&str, &str)] = &[
         "crew::the_orphan_limit_against_completion",
     ),
     (
+        "tenants: a lane for each call",
+        "crew::a_tenants_calls_share_a_lane",
+    ),
+    (
         "lanes: full and served",
         "crew::a_full_lane_against_push_and_completion",
     ),
