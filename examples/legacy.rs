@@ -18,7 +18,6 @@ use futures::future::try_join_all;
 use offramp::Blocking;
 use std::error::Error;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::{Duration, Instant};
 
 /// The library, as it is.
 mod ledger {
@@ -104,13 +103,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // It is closed on the thread that has opened it, after the calls before.
-    drop(ledger);
-    let start = Instant::now();
-    while !ledger::IS_CLOSED.load(SeqCst) {
-        if start.elapsed() > Duration::from_secs(30) {
-            return Err("the library's handle was not closed".into());
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    ledger.close().await;
+    if !ledger::IS_CLOSED.load(SeqCst) {
+        return Err("the library's handle was not closed".into());
     }
     println!("the handle is closed");
     Ok(())

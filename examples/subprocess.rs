@@ -8,7 +8,7 @@
 //!   where neither fits your runtime, or where the child is started by sync code.
 
 use anyhow::{Result, bail, ensure};
-use offramp::{Backlog, Job, Offload, OffloadError, Stopped, offload_io_with};
+use offramp::{Backlog, Job, Offload, OffloadError, offload_io_with};
 use std::io::{self, Read, Seek};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -89,7 +89,9 @@ async fn main() -> Result<()> {
     let call = offload_io_with(|job| Ok(output(job, command)));
     // The job sees that its time is over when its caller does.
     let too_late = match call.timeout(Duration::from_millis(200)).await {
-        Ok(Err(error)) if error.get_ref().is_some_and(|e| e.is::<Stopped>()) => error.to_string(),
+        Ok(Err(error)) if error.get_ref().is_some_and(|e| e.is::<OffloadError>()) => {
+            error.to_string()
+        }
         Err(error @ OffloadError::DeadlineExceeded { .. }) => error.to_string(),
         other => bail!("a call that is too late must say so: {other:?}"),
     };

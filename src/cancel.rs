@@ -5,7 +5,6 @@ use crate::core::extension::Expired;
 use crate::core::view::Job;
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::time::{Duration, Instant};
 
 /// The proof that a checkpoint said "stop".
@@ -16,8 +15,9 @@ use std::time::{Duration, Instant};
 /// [`OffloadError::Cancelled`](crate::OffloadError::Cancelled), or as
 /// [`DeadlineExceeded`](crate::OffloadError::DeadlineExceeded) if that was the reason. For
 /// code that has error types of its own it converts into
-/// [`OffloadError`](crate::OffloadError) and [`io::Error`] (kind
-/// [`Other`](io::ErrorKind::Other), so that no reader retries it).
+/// [`OffloadError`](crate::OffloadError) and, with that inside,
+/// [`io::Error`](std::io::Error) (kind [`Other`](std::io::ErrorKind::Other), so that no
+/// reader retries it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
     pub(crate) reason: Reason,
@@ -57,12 +57,6 @@ impl fmt::Display for Stopped {
 }
 
 impl Error for Stopped {}
-
-impl From<Stopped> for io::Error {
-    fn from(stopped: Stopped) -> Self {
-        Self::other(stopped)
-    }
-}
 
 impl Job {
     /// Whether the job is to stop: its caller has dropped its future or aborted its

@@ -99,7 +99,7 @@ impl fmt::Display for OffloadError {
                  `clear_poison`, or let `recover` do it",
             ),
             Self::Taken => f.write_str("the value has been taken out by `into_inner`"),
-            Self::Config(error) => write!(f, "the pool is misconfigured: {error}"),
+            Self::Config(error) => write!(f, "misconfigured: {error}"),
         }
     }
 }
@@ -139,6 +139,14 @@ impl From<Expired> for OffloadError {
 impl From<OffloadError> for io::Error {
     fn from(error: OffloadError) -> Self {
         Self::other(error)
+    }
+}
+
+/// As the failed call becomes one: callers look for the same, whether the job or the timer
+/// was faster.
+impl From<Stopped> for io::Error {
+    fn from(stopped: Stopped) -> Self {
+        OffloadError::from(stopped).into()
     }
 }
 

@@ -240,9 +240,10 @@ where
 
     /// The pools it is for.
     fn resolve(&mut self) -> Result<Offload, OffloadError> {
-        let offload = match self.on.take() {
-            Some(offload) => offload,
-            None => Offload::present().map_err(OffloadError::Config)?,
+        let offload = match (self.on.take(), &self.line) {
+            (Some(offload), _) => offload,
+            (None, Some(Line::Lane(lane))) => lane.owner().ok_or(OffloadError::ShutDown)?,
+            (None, _) => Offload::present().map_err(OffloadError::Config)?,
         };
         self.on = Some(offload.clone());
         Ok(offload)

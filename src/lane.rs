@@ -49,6 +49,11 @@ impl Lane {
         }
     }
 
+    /// `None`: the last handle to its pools is gone.
+    pub(crate) fn owner(&self) -> Option<Offload> {
+        self.shared.owner.upgrade()
+    }
+
     pub(crate) fn io(&self) -> &Arc<LaneState> {
         &self.shared.io
     }

@@ -175,6 +175,19 @@ fn a_lane_of_another_instance_is_refused() {
     assert_eq!(refused.into_inner()(), 7);
 }
 
+#[test]
+fn a_call_goes_where_its_lane_is() {
+    let offload = pool(1);
+    let call = offload_io(|| ()).lane(&offload.lane("here"));
+    call.wait().unwrap();
+    assert_eq!(offload.stats().io.completed, 1);
+    // A lane does not keep its pools.
+    let lane = offload.lane("gone");
+    drop(offload);
+    let late = offload_io(|| ()).lane(&lane).wait();
+    assert!(matches!(late, Err(OffloadError::ShutDown)), "{late:?}");
+}
+
 /// Lanes appear and vanish while jobs run, are cancelled, expire and hang, the pool is
 /// resized, and at last shut down. Everything resolves, once.
 #[test]

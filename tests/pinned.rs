@@ -225,3 +225,19 @@ fn a_call_stays_in_its_place() {
     let ran = block_on(legacy.call(|_| ()).lane(&other.lane("other")));
     assert!(matches!(ran, Err(OffloadError::Config(_))), "{ran:?}");
 }
+
+#[test]
+fn close_waits_for_the_values_end() {
+    let _watchdog = watchdog("close");
+    for _ in 0..20 {
+        let (legacy, drops) = open();
+        let slow = legacy.call(|_| thread::sleep(std::time::Duration::from_millis(2)));
+        slow.try_spawn().unwrap().detach();
+        let (ran, runs) = mpsc::channel();
+        let last = legacy.call(move |legacy| ran.send(legacy.call(1)));
+        last.try_spawn().unwrap().detach();
+        block_on(legacy.close());
+        assert_eq!(runs.try_recv(), Ok(1));
+        assert!(drops.try_recv().is_ok(), "the value is gone by now");
+    }
+}

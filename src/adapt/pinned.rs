@@ -8,6 +8,7 @@ use crate::error::OffloadError;
 use crate::future::Offloaded;
 use crate::offload::Offload;
 use crate::pool::Kind;
+use crate::shutdown::Backlog;
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
@@ -43,7 +44,7 @@ thread_local! {
 /// # Drop
 ///
 /// The calls that were detached still run, then the value is dropped on its thread, and the
-/// thread ends. Dropping never blocks. It is a pool of its own, so a shutdown of another
+/// thread ends. Dropping never blocks, nor does it wait: [`close`](Self::close) does. It is a pool of its own, so a shutdown of another
 /// [`Offload`] does not wait for it.
 ///
 /// # Errors
@@ -126,6 +127,15 @@ impl<T: 'static> Pinned<T> {
             })
         });
         call.on(&self.offload).in_its_place()
+    }
+}
+
+impl<T> Pinned<T> {
+    /// Waits until the calls that were made before are over, the value has been dropped on
+    /// its thread, and the thread is gone: at the end of `main`, say, which does not wait for
+    /// what is dropped.
+    pub async fn close(self) {
+        let _report = self.offload.shutdown(None, Backlog::Drain).await;
     }
 }
 

@@ -239,6 +239,13 @@ pub struct JoinError {
     error: OffloadError,
 }
 
+/// What a half-swapped code base has a mapping for already.
+impl From<JoinError> for OffloadError {
+    fn from(error: JoinError) -> Self {
+        error.error
+    }
+}
+
 impl JoinError {
     /// Whether the closure did not panic: it was aborted before it started, or not taken by
     /// the pool. Which of these, [`offload_error`](Self::offload_error) tells.

@@ -40,8 +40,9 @@ where
     /// Waits in `lane` instead of the line that all other calls share. What an I/O job calls
     /// on its own pool inherits its lane.
     ///
-    /// A lane of another instance than the call runs [`on`](Self::on) is an error
-    /// ([`Config`](crate::OffloadError::Config)). Costs one more allocation for the job.
+    /// The call runs on the lane's instance, and is [`ShutDown`](crate::OffloadError::ShutDown)
+    /// if that is gone. If it is to run [`on`](Self::on) another one,
+    /// that is an error ([`Config`](crate::OffloadError::Config)). Costs one more allocation for the job.
     pub fn lane(mut self, lane: &Lane) -> Self {
         self.place("lane", lane.name());
         self.line = Some(Line::Lane(lane.clone()));

@@ -3,7 +3,7 @@
 use super::{NEW, OLD, assert_holds, temporary_files, with_old};
 use crate::common::{Gate, Occupied, Random, Wakes, alone, wait_until, watchdog};
 use offramp::fs::write_atomic;
-use offramp::{Offload, OffloadError, Stopped};
+use offramp::{Offload, OffloadError};
 use std::fs;
 use std::future::Future;
 use std::pin::pin;
@@ -103,7 +103,8 @@ fn aborted_while_it_runs() {
     gate.open();
     let error = handle.wait().unwrap().unwrap_err();
     let why = error.get_ref().unwrap();
-    assert!(why.is::<Stopped>(), "{error}");
+    let why = why.downcast_ref::<OffloadError>();
+    assert!(matches!(why, Some(OffloadError::Cancelled)), "{error}");
     assert_holds(&path, OLD);
 }
 
