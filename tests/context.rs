@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Gate, Occupied, wait_until, watchdog};
+use common::{Occupied, wait_until, watchdog};
 use offramp::{Backlog, ContextHook, Offload, offload_cpu, offload_dedicated, offload_io};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -221,7 +221,7 @@ fn a_job_that_runs_inside_of_another_has_its_own() {
 
 #[cfg(feature = "tracing")]
 mod spans {
-    use super::{Gate, watchdog};
+    use super::common::{Gate, watchdog};
     use offramp::{Offload, offload_cpu, offload_io};
     use std::sync::{Arc, Mutex};
     use tracing::span::{Attributes, Id};
