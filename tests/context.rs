@@ -219,6 +219,17 @@ fn a_job_that_runs_inside_of_another_has_its_own() {
     assert_eq!(outer, "a:caller");
 }
 
+#[test]
+fn pieces_of_a_job_on_other_threads_have_none() {
+    let _watchdog = watchdog("contexts of pieces");
+    let builder = Offload::builder().cpu_threads(3);
+    let offload = builder.context_hook(Name::new("a")).build().unwrap();
+    let everywhere = || rayon::broadcast(|_| inside());
+    let mut seen = caller(|| offload_cpu(everywhere).on(&offload).wait().unwrap());
+    seen.sort();
+    assert_eq!(seen, ["", "", "a:caller"]);
+}
+
 #[cfg(feature = "tracing")]
 mod spans {
     use super::common::{Gate, watchdog};

@@ -5,7 +5,7 @@ mod common;
 
 use common::{PATIENCE, alone, wait_until};
 use futures::{FutureExt, Stream, StreamExt};
-use offramp::{Backlog, Handle, Offload, OffloadError, Unblock};
+use offramp::{Backlog, Blocking, Handle, Offload, OffloadError, Unblock};
 use offramp::{offload_cpu, offload_dedicated, offload_io, offload_iter};
 use std::cmp::Ordering;
 use std::future::Future;
@@ -230,6 +230,28 @@ fn a_childs_adapter_is_told_and_its_value_leaks() {
         let mut adapter = kept.unwrap();
         pollster::block_on(adapter.with_mut(|_| ()));
         drop(adapter);
+        wait_until("the pool has dropped it", || drops.load(SeqCst) == 1);
+    });
+}
+
+#[test]
+fn a_childs_blocking_value_is_told_and_leaks() {
+    alone("a_childs_blocking_value_is_told_and_leaks", || {
+        let offload = Offload::builder().io_max_threads(1).build().unwrap();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let value = Blocking::new(Counted(Arc::clone(&drops))).on(&offload);
+        value.call(|_| ()).wait().unwrap();
+        let mut kept = Some(value);
+        let passed = in_child(|| {
+            let value = kept.take().unwrap();
+            assert!(is_forked(&value.call(|_| ()).wait()));
+            drop(value);
+            assert_eq!(drops.load(SeqCst), 0);
+        });
+        assert!(passed);
+        let value = kept.unwrap();
+        value.call(|_| ()).wait().unwrap();
+        drop(value);
         wait_until("the pool has dropped it", || drops.load(SeqCst) == 1);
     });
 }

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{Gate, Occupied, PATIENCE, Random, wait_until, watchdog};
-use offramp::{Blocking, Offload, OffloadError};
+use futures::FutureExt;
+use offramp::{Backlog, Blocking, Offload, OffloadError};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, ThreadId};
@@ -142,6 +143,32 @@ fn a_call_that_never_began_leaves_no_interrupter() {
         let stats = offload.stats();
         stats.dedicated.running + stats.dedicated.queued == 0 && stats.io.running == 0
     });
+}
+
+#[test]
+fn while_the_pools_shut_down_nothing_is_interrupted() {
+    let _watchdog = watchdog("an interrupt amidst a shutdown");
+    let offload = pool(1);
+    let hooks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&hooks);
+    let value = Blocking::new(()).on(&offload).interrupt(move || {
+        counted.fetch_add(1, SeqCst);
+    });
+    let gate = Gate::new();
+    let pass = gate.clone();
+    let (started, starts) = mpsc::channel();
+    let call = value.call(move |()| {
+        started.send(()).unwrap();
+        pass.pass();
+    });
+    let call = call.try_spawn().unwrap();
+    starts.recv_timeout(PATIENCE).unwrap();
+    let mut shutdown = std::pin::pin!(offload.shutdown(None, Backlog::Drain));
+    assert!((&mut shutdown).now_or_never().is_none());
+    drop(call);
+    gate.open();
+    assert!(pollster::block_on(shutdown).is_complete());
+    assert_eq!(hooks.load(SeqCst), 0);
 }
 
 /// There the call goes on to its end, and the value is none the worse.

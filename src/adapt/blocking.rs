@@ -56,7 +56,7 @@ use std::sync::{Arc, OnceLock};
 ///
 /// The value is dropped on the pool: after the last call that was made, and with the
 /// `Blocking` itself. Dropping never blocks. Where the pool has been shut down it is dropped
-/// by whoever has it last.
+/// by whoever has it last; in a forked child it is leaked.
 ///
 /// # Errors
 ///
