@@ -19,7 +19,8 @@ struct Level {
     job: *const Job,
     /// The pool whose turn this is; null outside of all pools.
     turns: *const Turns,
-    /// The lane of the job that runs; null for the one that is shared.
+    /// The lane in which this stack's job counts; null for the one that is shared. A job that
+    /// runs inline does not count in its own, but takes the place of the one that waits.
     lane: *const LaneState,
     /// A job runs, so that there is a turn to lend.
     has_turn: bool,
@@ -100,13 +101,14 @@ fn enter(level: Level) -> Entered {
 }
 
 /// `job` runs on this thread, in a turn of `turns`, until the guard is dropped. Both
-/// outlive it. `is_seen`: by code that does not have the `Job`.
-pub(crate) fn enter_job(job: &Job, is_seen: bool, turns: &Turns) -> Entered {
-    let lane = job.header().lane();
+/// outlive it. `is_seen`: by code that does not have the `Job`. `is_inline`: in the turn of
+/// the one that waits for it.
+pub(crate) fn enter_job(job: &Job, is_seen: bool, is_inline: bool, turns: &Turns) -> Entered {
+    let own = job.header().lane().map_or(ptr::null(), Arc::as_ptr);
     enter(Level {
         job: if is_seen { job } else { ptr::null() },
         turns,
-        lane: lane.map_or(ptr::null(), Arc::as_ptr),
+        lane: if is_inline { current().lane } else { own },
         has_turn: true,
         ..OUTSIDE
     })

@@ -153,7 +153,8 @@ impl Turns {
     pub(crate) fn run(&self, job: Running, is_inline: bool) {
         match self.begin(job.header(), job.is_unwanted()) {
             Ok(start) => {
-                let (finished, ended) = job.run(self.origin(), |view| self.enter(view, start));
+                let (finished, ended) =
+                    job.run(self.origin(), |view| self.enter(view, start, is_inline));
                 if self.pool().is_forked() && !is_inline {
                     fork::end_child();
                 }
@@ -208,7 +209,7 @@ impl Turns {
         }
         Ok(match self.begin(job.header(), false) {
             Ok(start) => {
-                let (output, ended) = job.run(self.origin(), |view| self.enter(view, start));
+                let (output, ended) = job.run(self.origin(), |view| self.enter(view, start, true));
                 self.end(ended, start);
                 output
             }
@@ -241,10 +242,10 @@ impl Turns {
         self.pool().counters.ended(ended, ran);
     }
 
-    fn enter(&self, view: &Job, start: u64) -> (Entered, Shown) {
+    fn enter(&self, view: &Job, start: u64, is_inline: bool) -> (Entered, Shown) {
         let is_seen = self.pool().kind != Kind::Cpu;
         let shown = self.pool().activity.show(view.header(), start);
-        (current::enter_job(view, is_seen, self), shown)
+        (current::enter_job(view, is_seen, is_inline, self), shown)
     }
 
     /// For [`Job::turns`].

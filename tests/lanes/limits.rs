@@ -167,3 +167,41 @@ fn the_cpu_pool_keeps_to_a_lanes_limit() {
     }
     assert!(crowd.most.load(SeqCst) <= 2, "{:?}", crowd.most);
 }
+
+/// A child that runs on its parent's stack holds no place of its own in its lane, so it has
+/// none to lend when it waits itself.
+#[test]
+fn a_child_in_place_lends_the_place_of_its_parent() {
+    let _watchdog = watchdog("a child in place that waits");
+    let offload = pool(4);
+    let (outer, inner) = (offload.lane("outer").max_running(1), offload.lane("inner"));
+    for _ in 0..20 {
+        let (own, lane) = (offload.clone(), inner.clone());
+        let parent = offload_io(move || {
+            let (own, again) = (own.clone(), own);
+            let child = offload_io(move || {
+                // A foreign wait, for a job in the lane of the first parent.
+                pollster::block_on(offload_io(|| 1).on(&own)).unwrap()
+            });
+            child.on(&again).lane(&lane).wait().unwrap()
+        });
+        assert_eq!(parent.on(&offload).lane(&outer).wait().unwrap(), 1);
+        // Neither is full, nor can more run than may.
+        let limit = inner.clone().max_running(1);
+        offload_io(|| ()).on(&offload).lane(&limit).wait().unwrap();
+        offload_io(|| ()).on(&offload).lane(&outer).wait().unwrap();
+    }
+    let crowd = Crowd::default();
+    let jobs: Vec<_> = (0..40)
+        .map(|number| {
+            let crowd = crowd.clone();
+            let lane = if number % 2 == 0 { &inner } else { &outer };
+            let job = offload_io(move || crowd.pass()).on(&offload).lane(lane);
+            job.try_spawn().unwrap()
+        })
+        .collect();
+    for job in jobs {
+        job.wait().unwrap();
+    }
+    assert!(crowd.most.load(SeqCst) <= 2, "one of each lane");
+}
