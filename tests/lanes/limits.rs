@@ -1,8 +1,8 @@
 //! Lanes that run only so many of their jobs at the same time.
 
-use super::common::{Gate, Occupied, wait_until, watchdog};
+use super::common::{Gate, Occupied, Random, wait_until, watchdog};
 use super::pool;
-use offramp::{Offload, offload_cpu, offload_io, offload_io_with};
+use offramp::{Job, Offload, offload_cpu, offload_io, offload_io_with};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -204,4 +204,85 @@ fn a_child_in_place_lends_the_place_of_its_parent() {
         job.wait().unwrap();
     }
     assert!(crowd.most.load(SeqCst) <= 2, "one of each lane");
+}
+
+/// Waits for a call in a random line, in a random way, from inside of a job; so does that
+/// call, so many levels deep. How many jobs ran.
+fn nest(job: &Job, offload: &Offload, mut random: Random, depth: u64) -> u64 {
+    if depth == 0 {
+        return 1;
+    }
+    let (own, seed) = (offload.clone(), random.next());
+    let child = offload_io_with(move |job| Ok(nest(job, &own, Random(seed), depth - 1)));
+    let child = child.on(offload);
+    let name = random.below(6);
+    let child = match name {
+        0 => child,
+        1 => child.tenant(random.below(3)),
+        2 => child.lane(&offload.lane("plain")),
+        _ => child.lane(&offload.lane(&format!("limit {}", name - 2))),
+    };
+    let ran = match random.below(4) {
+        0 => child.wait(),
+        1 => child.try_spawn().unwrap().wait(),
+        2 => job.block_on(child),
+        _ => pollster::block_on(child),
+    };
+    1 + ran.unwrap()
+}
+
+/// Jobs wait for jobs in lanes with and without limits, up and down and across. None hangs,
+/// and at the end no lane has lost or won a place.
+#[test]
+fn jobs_that_wait_across_lanes_with_limits() {
+    const CALLS: u64 = 400;
+
+    let _watchdog = watchdog("waits across lanes");
+    for threads in [1, 4] {
+        let offload = pool(threads);
+        let lanes: Vec<_> = (1..4)
+            .map(|most| {
+                let lane = offload.lane(&format!("limit {most}"));
+                lane.max_running(most)
+            })
+            .collect();
+        thread::scope(|scope| {
+            for caller in 0..3 {
+                let offload = &offload;
+                scope.spawn(move || {
+                    let mut random = Random(caller);
+                    for _ in 0..CALLS {
+                        let (own, seed) = (offload.clone(), random.next());
+                        let depth = random.below(4);
+                        let call = move |job: &Job| Ok(nest(job, &own, Random(seed), depth));
+                        let ran = offload_io_with(call).on(offload).wait();
+                        assert_eq!(ran.unwrap(), depth + 1);
+                    }
+                });
+            }
+        });
+        for (lane, most) in lanes.iter().zip(1..) {
+            let (gate, crowd) = (Gate::new(), Crowd::default());
+            let jobs: Vec<_> = (0..8)
+                .map(|_| {
+                    let (gate, crowd) = (gate.clone(), crowd.clone());
+                    let job = offload_io(move || {
+                        gate.pass();
+                        crowd.pass();
+                    });
+                    job.on(&offload).lane(lane).try_spawn().unwrap()
+                })
+                .collect();
+            let can_run = most.min(threads as u64);
+            wait_until("as many as may run do", || {
+                offload.stats().io.running == can_run
+            });
+            thread::sleep(Duration::from_millis(2));
+            assert_eq!(offload.stats().io.running, can_run);
+            gate.open();
+            for job in jobs {
+                job.wait().unwrap();
+            }
+        }
+    }
 }
