@@ -10,11 +10,11 @@ use crate::{Handle, Offload, OffloadError, Report, Stats, checkpoint};
 
 /// Runs `f` on a thread of its own: for what goes on for hours, or for ever.
 ///
-/// A server's accept loop, a file watcher, a consumer of a queue would occupy a thread of
-/// the I/O pool for good. Otherwise it is a call like [`offload_io`](fn@crate::offload_io)'s: lazy, cancelled by
-/// drop (`try_spawn` and [`detach`](Handle::detach) let it run), counted in
-/// [`Stats::dedicated`], named in a shutdown's [`Report`]. A shutdown, and the end of the
-/// last [`Offload`] handle, ask it to stop at its next [`checkpoint`].
+/// A server's accept loop, a file watcher, a consumer of a queue would occupy a thread of the I/O
+/// pool for good. Otherwise it is a call like [`offload_io`](fn@crate::offload_io)'s: lazy,
+/// cancelled by drop (`try_spawn` and [`detach`](Handle::detach) let it run), counted in
+/// [`Stats::dedicated`], named in a shutdown's [`Report`]. A shutdown, and the end of the last
+/// [`Offload`] handle, ask it to stop at its next [`checkpoint`].
 ///
 /// There can be 1,024 of them at a time; more wait.
 ///

@@ -72,26 +72,24 @@ impl Lane {
     /// [`max_orphans`](crate::Builder::max_orphans) says. The limit is the lane's, for all
     /// handles of it, and holds in each pool.
     pub fn max_orphans(self, jobs: usize) -> Self {
-        for state in [&self.shared.io, &self.shared.cpu, &self.shared.dedicated] {
-            state.set_most_orphans(jobs.max(1));
-        }
-        // A larger limit may let jobs go that wait by now.
-        if let Some(offload) = self.shared.owner.upgrade() {
-            offload.look_again();
-        }
-        self
+        self.limit(|lane| lane.set_most_orphans(jobs.max(1)))
     }
 
     /// No job of the lane starts while so many of them run; at least 1. For what allows only
     /// so many at once: connections of a host, licences, memory. Those that wait take no
     /// thread. The limit is the lane's, for all handles of it, and holds in each pool.
     ///
-    /// A job that waits in [`wait`](crate::Offloaded::wait) or [`Job::block_on`](crate::Job::block_on) does not
-    /// count meanwhile, so that jobs that wait for jobs of their lane cannot hang it: when
-    /// it goes on, one more than the limit may run.
+    /// A job that waits in [`wait`](crate::Offloaded::wait) or
+    /// [`Job::block_on`](crate::Job::block_on) does not count meanwhile, so that jobs that
+    /// wait for jobs of their lane cannot hang it: when it goes on, one more than the limit
+    /// may run.
     pub fn max_running(self, jobs: usize) -> Self {
-        for state in [&self.shared.io, &self.shared.cpu, &self.shared.dedicated] {
-            state.set_max_running(jobs.max(1));
+        self.limit(|lane| lane.set_max_running(jobs.max(1)))
+    }
+
+    fn limit(self, set: impl Fn(&LaneState)) -> Self {
+        for lane in [&self.shared.io, &self.shared.cpu, &self.shared.dedicated] {
+            set(lane);
         }
         // A larger limit may let jobs go that wait by now.
         if let Some(offload) = self.shared.owner.upgrade() {

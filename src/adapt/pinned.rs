@@ -44,8 +44,8 @@ thread_local! {
 /// # Drop
 ///
 /// The calls that were detached still run, then the value is dropped on its thread, and the
-/// thread ends. Dropping never blocks, nor does it wait: [`close`](Self::close) does. It is a pool of its own, so a shutdown of another
-/// [`Offload`] does not wait for it.
+/// thread ends. Dropping never blocks, nor does it wait: [`close`](Self::close) does. It is a
+/// pool of its own, so a shutdown of another [`Offload`] does not wait for it.
 ///
 /// # Errors
 ///

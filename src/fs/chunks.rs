@@ -44,9 +44,9 @@ pub fn chunks(path: impl Into<PathBuf>, size: usize) -> Chunks {
 
 /// The stream made by [`chunks`]: an [`io::Result<Vec<u8>>`](io::Result) for each chunk.
 ///
-/// The first poll opens the file, on the I/O pool. Buffer, backpressure and what a drop does
-/// are as in [`OffloadedIter`](crate::OffloadedIter): a consumer that stops holds no thread, and by default
-/// 256 KiB of chunks, or two chunks if those are more. The file is closed on the pool.
+/// The first poll opens the file, on the I/O pool. Buffer, backpressure and what a drop does are
+/// as in [`OffloadedIter`](crate::OffloadedIter): a consumer that stops holds no thread, and by
+/// default 256 KiB of chunks, or two chunks if those are more. The file is closed on the pool.
 ///
 /// A pipe or a device is read, too; each chunk waits until it is full.
 ///

@@ -27,10 +27,10 @@ pub fn lines(path: impl Into<PathBuf>) -> Lines {
 
 /// The stream made by [`lines`]: an [`io::Result<String>`](io::Result) for each line.
 ///
-/// The first poll opens the file, on the I/O pool. Buffer, backpressure and what a drop does
-/// are as in [`OffloadedIter`](crate::OffloadedIter): a consumer that stops holds no thread, and by default
-/// at most [`ITER_BUFFER`](crate::defaults::ITER_BUFFER) lines. The file is closed
-/// on the pool.
+/// The first poll opens the file, on the I/O pool. Buffer, backpressure and what a drop does are
+/// as in [`OffloadedIter`](crate::OffloadedIter): a consumer that stops holds no thread, and by
+/// default at most [`ITER_BUFFER`](crate::defaults::ITER_BUFFER) lines. The file is closed on the
+/// pool.
 ///
 /// A line is held as a whole, however long it is: of a file that is not trusted take
 /// [`chunks`](super::chunks).
