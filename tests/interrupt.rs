@@ -117,6 +117,11 @@ fn calls_that_nobody_gave_up_are_not_interrupted() {
     gate.open();
     assert_eq!(value.call(|value| *value).wait().unwrap(), 1);
     assert_eq!(hooks.load(SeqCst), 0);
+    assert_eq!(
+        offload.stats().dedicated.submitted,
+        0,
+        "no interrupter came"
+    );
 }
 
 /// A closure that was claimed and never ran ends its interrupter, too.
@@ -169,6 +174,7 @@ fn while_the_pools_shut_down_nothing_is_interrupted() {
     gate.open();
     assert!(pollster::block_on(shutdown).is_complete());
     assert_eq!(hooks.load(SeqCst), 0);
+    assert_eq!(offload.stats().dedicated.refused, 1, "its interrupter");
 }
 
 /// There the call goes on to its end, and the value is none the worse.
