@@ -102,11 +102,25 @@ fn threads_that_leave_at_once() {
     }
 }
 
+/// The first promise that a backend with `fault` breaks is one of `expected`.
+#[track_caller]
+fn finds(fault: Fault, at_once: usize, expected: &[&str]) {
+    // For those that hang; all else takes a fraction of it.
+    let mut found = broken(fault, at_once, Duration::from_secs(5));
+    if !expected.contains(&found) {
+        // Unless the machine is busy with other things.
+        found = broken(fault, at_once, Duration::from_secs(60));
+    }
+    assert!(
+        expected.contains(&found),
+        "{found}, not one of {expected:?}"
+    );
+}
+
 /// The first promise that a backend with `fault` breaks.
 #[track_caller]
-fn broken(fault: Fault, at_once: usize) -> &'static str {
-    // For those that hang; all else takes a fraction of it.
-    let subject = Subject::io(at_once, planted(at_once, fault)).patience(Duration::from_secs(5));
+fn broken(fault: Fault, at_once: usize, patience: Duration) -> &'static str {
+    let subject = Subject::io(at_once, planted(at_once, fault)).patience(patience);
     let suite = catch_unwind(AssertUnwindSafe(|| run_all(&subject)));
     let payload = suite.expect_err("the fault is not found");
     let text = *payload.downcast::<String>().unwrap();
@@ -124,7 +138,7 @@ fn broken(fault: Fault, at_once: usize) -> &'static str {
 
 #[test]
 fn one_that_runs_nothing() {
-    assert_eq!(broken(Fault::RunsNothing, 2), "every_job_runs_once");
+    finds(Fault::RunsNothing, 2, &["every_job_runs_once"]);
 }
 
 #[test]
@@ -135,56 +149,56 @@ fn one_that_loses_a_demand() {
         "jobs_run_at_the_same_time",
         "a_job_after_a_pause_runs",
     ];
-    assert!(hangs.contains(&broken(Fault::LosesDemands, 2)));
+    finds(Fault::LosesDemands, 2, &hangs);
 }
 
 #[test]
 fn one_that_drops_every_tenth_turn() {
-    assert_eq!(broken(Fault::DropsTurns, 2), "every_job_runs_once");
+    finds(Fault::DropsTurns, 2, &["every_job_runs_once"]);
 }
 
 #[test]
 fn one_that_runs_jobs_in_demand_and_does_not_say_so() {
-    let broken = broken(Fault::RunsInDemand, 1);
-    assert_eq!(broken, "a_submission_does_not_wait_for_its_job");
-}
-
-#[test]
-fn one_that_runs_fewer_jobs_at_once_than_it_says() {
-    assert_eq!(
-        broken(Fault::RunsOneAtATime, 2),
-        "jobs_run_at_the_same_time"
+    finds(
+        Fault::RunsInDemand,
+        1,
+        &["a_submission_does_not_wait_for_its_job"],
     );
 }
 
 #[test]
+fn one_that_runs_fewer_jobs_at_once_than_it_says() {
+    finds(Fault::RunsOneAtATime, 2, &["jobs_run_at_the_same_time"]);
+}
+
+#[test]
 fn one_that_takes_many_turns_and_runs_the_last_one_first() {
-    assert_eq!(broken(Fault::Reverses, 1), "jobs_start_in_order");
+    finds(Fault::Reverses, 1, &["jobs_start_in_order"]);
 }
 
 #[test]
 fn one_that_forgets_more() {
-    assert_eq!(broken(Fault::ForgetsMore, 4), "what_is_left_behind_is_run");
+    finds(Fault::ForgetsMore, 4, &["what_is_left_behind_is_run"]);
 }
 
 #[test]
 fn one_that_never_calls_left() {
-    assert_eq!(broken(Fault::NeverCallsLeft, 2), "a_shutdown_drains");
+    finds(Fault::NeverCallsLeft, 2, &["a_shutdown_drains"]);
 }
 
 #[test]
 fn one_that_drops_its_turns_when_it_is_closed() {
-    assert_eq!(broken(Fault::DropsTurnsWhenClosed, 2), "a_shutdown_drains");
+    finds(Fault::DropsTurnsWhenClosed, 2, &["a_shutdown_drains"]);
 }
 
 #[test]
 fn one_that_hides_its_threads() {
-    assert_eq!(broken(Fault::HidesItsThreads, 2), "a_shutdown_drains");
+    finds(Fault::HidesItsThreads, 2, &["a_shutdown_drains"]);
 }
 
 #[test]
 fn one_that_keeps_its_turns() {
-    assert_eq!(broken(Fault::KeepsTurns, 2), "a_dropped_pool_ends");
+    finds(Fault::KeepsTurns, 2, &["a_dropped_pool_ends"]);
 }
 
 #[test]
