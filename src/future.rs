@@ -240,10 +240,13 @@ where
 
     /// The pools it is for.
     fn resolve(&mut self) -> Result<Offload, OffloadError> {
-        let offload = match (self.on.take(), &self.line) {
-            (Some(offload), _) => offload,
-            (None, Some(Line::Lane(lane))) => lane.owner().ok_or(OffloadError::ShutDown)?,
-            (None, _) => Offload::present().map_err(OffloadError::Config)?,
+        let lane = match &self.line {
+            Some(Line::Lane(lane)) => Some(lane),
+            _ => None,
+        };
+        let offload = match self.on.take() {
+            Some(offload) => offload,
+            None => Offload::of(lane)?,
         };
         self.on = Some(offload.clone());
         Ok(offload)

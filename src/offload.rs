@@ -5,6 +5,7 @@ use crate::backend::Turns;
 use crate::builder::{Builder, ConfigError, MOST_THREADS};
 use crate::context::Hooks;
 use crate::core::lane_state::LaneState;
+use crate::error::OffloadError;
 use crate::lane::{self, Lane};
 use crate::pool::Kind;
 use crate::shutdown::{Backlog, Shutdown};
@@ -219,6 +220,14 @@ impl Offload {
         match scoped {
             Ok(Some(offload)) => Ok(offload),
             _ => Self::global(),
+        }
+    }
+
+    /// Where a call without an `on` goes that waits in `lane`.
+    pub(crate) fn of(lane: Option<&Lane>) -> Result<Self, OffloadError> {
+        match lane {
+            Some(lane) => lane.owner().ok_or(OffloadError::ShutDown),
+            None => Self::present().map_err(OffloadError::Config),
         }
     }
 

@@ -2,16 +2,15 @@
 
 use super::drop_on_pool::DropOnPool;
 use super::hand_over::{HandOver, Pulled};
+use super::place::Place;
 use crate::cancel::Stopped;
 use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::defaults::ITER_BUFFER;
 use crate::error::OffloadError;
-use crate::future::Offloaded;
 use crate::handle::Submitted;
 use crate::lane::Lane;
 use crate::offload::Offload;
-use crate::pool::Kind;
 use futures_core::{FusedStream, Stream};
 use std::borrow::Cow;
 use std::fmt;
@@ -52,9 +51,7 @@ where
         state: State::Fresh(iter),
         items: None,
         buffer: ITER_BUFFER,
-        on: None,
-        label: None,
-        lane: None,
+        place: Place::default(),
     }
 }
 
@@ -91,17 +88,15 @@ where
 ///
 /// # Cost
 ///
-/// For each chunk what a call [costs](fn@crate::offload_io#cost); for each item some 100 ns
-/// beside its share of that, and a wake-up if the consumer waits.
+/// For each chunk what a call [costs](fn@crate::offload_io#cost); for each item its
+/// way through a lock-free queue, and a wake-up if the consumer waits.
 #[must_use = "streams do nothing unless they are polled"]
 pub struct OffloadedIter<I: Iterator + Send + 'static> {
     state: State<I>,
     /// Made by the first poll.
     items: Option<Arc<HandOver<I::Item>>>,
     buffer: usize,
-    on: Option<Offload>,
-    label: Option<Cow<'static, str>>,
-    lane: Option<Lane>,
+    place: Place,
 }
 
 enum State<I: Iterator + Send + 'static> {
@@ -133,7 +128,7 @@ where
     /// Set before the first poll, like all options; later they change nothing.
     pub fn on(mut self, offload: &Offload) -> Self {
         if self.items.is_none() {
-            self.on = Some(offload.clone());
+            self.place.on(offload);
         }
         self
     }
@@ -142,15 +137,15 @@ where
     /// [`Report`](crate::Report).
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
         if self.items.is_none() {
-            self.label = Some(label.into());
+            self.place.label = Some(label.into());
         }
         self
     }
 
-    /// The chunks wait in `lane`.
+    /// The chunks wait in `lane`, on its pools if no others are named.
     pub fn lane(mut self, lane: &Lane) -> Self {
         if self.items.is_none() {
-            self.lane = Some(lane.clone());
+            self.place.lane(lane);
         }
         self
     }
@@ -202,26 +197,15 @@ where
     }
 
     fn start(&mut self, items: &Arc<HandOver<I::Item>>) -> Result<Chunk<I>, OffloadError> {
-        let offload = match self.on.take() {
-            Some(offload) => offload,
-            None => Offload::present().map_err(OffloadError::Config)?,
-        };
+        let offload = self.place.offload()?;
         let iter = match mem::replace(&mut self.state, State::Over) {
             State::Fresh(iter) => DropOnPool::new(&offload, iter),
             State::Idle(iter) => iter,
             _ => unreachable!("a chunk needs the iterator"),
         };
         let items = Arc::clone(items);
-        let mut call = Offloaded::new(Kind::Io, move |job: &Job| run_chunk(iter, &items, job));
-        call = call.on(&offload);
-        self.on = Some(offload);
-        if let Some(label) = &self.label {
-            call = call.label(label.clone());
-        }
-        if let Some(lane) = &self.lane {
-            call = call.lane(lane);
-        }
-        call.start().map_err(|(closure, reason)| {
+        let chunk = move |job: &Job| run_chunk(iter, &items, job);
+        self.place.call(chunk).start().map_err(|(closure, reason)| {
             // The iterator goes to the pool.
             drop(closure);
             reason
@@ -325,7 +309,7 @@ impl<I: Iterator + Send + 'static> fmt::Debug for OffloadedIter<I> {
             .field("state", &state)
             .field("waiting", &waiting)
             .field("buffer", &self.buffer)
-            .field("label", &self.label)
+            .field("label", &self.place.label)
             .finish_non_exhaustive()
     }
 }

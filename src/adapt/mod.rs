@@ -7,6 +7,7 @@ mod hand_over;
 pub(crate) mod interruption;
 mod iter;
 mod pinned;
+pub(crate) mod place;
 mod unblock;
 
 pub use blocking::Blocking;

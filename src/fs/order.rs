@@ -1,47 +1,26 @@
 //! Saves of one target take effect in the order of their calls.
 //!
-//! Each call draws a number. The target remembers the newest one that has been renamed to
-//! it, and an older one leaves it alone from then on. What is remembered of a target goes
-//! when no save is left that could be older: none that runs for this target, and none,
-//! wherever it is for, that has been called and has not started.
+//! Each call draws a number. A target remembers the newest one that has been renamed to it,
+//! and an older one leaves it alone from then on. What is remembered is bounded: of more
+//! targets than that the ones saved longest ago are forgotten.
 
 use crate::fork;
-use crossbeam_queue::SegQueue;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
-/// Targets remembered for the sake of saves that have not started, at most. One of those
-/// may then undo a later call's save: if it waits so long, nobody can want it any more.
+/// Targets remembered. An older call has to wait for so many other saves before it may undo
+/// a newer one's: by then nobody can want it any more.
 const MOST_REMEMBERED: usize = 1024;
 
 /// 0 is older than every call.
 static CALLS: AtomicU64 = AtomicU64::new(1);
 
-/// Where calls announce themselves without a lock, as they are made on event loops.
-static ANNOUNCED: SegQueue<Waiting> = SegQueue::new();
-
-/// Locked for moments, on the pools' threads.
-static SAVES: Mutex<Saves> = Mutex::new(Saves {
-    waiting: VecDeque::new(),
-    targets: BTreeMap::new(),
-});
-
-struct Saves {
-    /// Called, not started; in the order of their calls but for those made at one time.
-    waiting: VecDeque<Waiting>,
-    /// By their canonical paths.
-    targets: BTreeMap<PathBuf, Arc<Target>>,
-}
-
-struct Waiting {
-    number: u64,
-    /// Gone: it has started, or never will.
-    alive: Weak<()>,
-}
+/// By their canonical paths. Locked for moments, on the pools' threads.
+static TARGETS: Mutex<BTreeMap<PathBuf, Arc<Target>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Default)]
 struct Target {
@@ -49,84 +28,29 @@ struct Target {
     newest: Mutex<u64>,
 }
 
-impl Saves {
-    fn hear(&mut self) {
-        while let Some(call) = ANNOUNCED.pop() {
-            if self.waiting.len() == self.waiting.capacity() {
-                // Before it grows: one that waits for long does not keep those behind it.
-                self.waiting.retain(|call| call.alive.strong_count() > 0);
-            }
-            self.waiting.push_back(call);
-        }
-        while let Some(first) = self.waiting.front() {
-            if first.alive.strong_count() > 0 {
-                break;
-            }
-            self.waiting.pop_front();
-        }
-    }
-
-    fn forget(&mut self) {
-        self.hear();
-        let oldest = self.waiting.iter().map(|call| call.number).min();
-        let oldest = oldest.unwrap_or(u64::MAX);
-        let is_full = self.targets.len() > MOST_REMEMBERED;
-        self.targets.retain(|_, target| {
-            // Clones are made under our lock alone, so one that is not shared stays so.
-            let idle = Arc::get_mut(target).map(|target| *target.newest.get_mut());
-            idle.is_none_or(|newest| newest > oldest && !is_full)
-        });
-    }
-}
-
 /// A save's place in the order.
-pub(super) struct Call {
-    number: u64,
-    alive: Arc<()>,
-}
+#[derive(Clone, Copy)]
+pub(super) struct Call(u64);
 
 impl Call {
     pub(super) fn new() -> Self {
-        let call = Self {
-            number: CALLS.fetch_add(1, Ordering::Relaxed),
-            alive: Arc::default(),
-        };
-        if !is_in_child() {
-            ANNOUNCED.push(Waiting {
-                number: call.number,
-                alive: Arc::downgrade(&call.alive),
-            });
-            // Calls that never start must not add up. Whoever has the lock sees to it, too.
-            if let Some(mut saves) = SAVES.try_lock() {
-                saves.hear();
-            }
-        }
-        call
+        Self(CALLS.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The save runs, and is for the file at this canonical path.
     pub(super) fn start(self, target: &Path) -> Running {
-        let target = (!is_in_child()).then(|| {
-            let mut saves = SAVES.lock();
-            saves.hear();
-            let target = saves.targets.entry(target.to_owned()).or_default();
-            Arc::clone(target)
+        // In a forked child the locks may be held by threads that are not there.
+        let target = (fork::generation() == 0).then(|| {
+            let mut targets = TARGETS.lock();
+            Arc::clone(targets.entry(target.to_owned()).or_default())
         });
-        Running {
-            number: self.number,
-            target,
-        }
+        Running { call: self, target }
     }
-}
-
-/// In a forked child the locks may be held by threads that are not there.
-fn is_in_child() -> bool {
-    fork::generation() > 0
 }
 
 /// A save that runs.
 pub(super) struct Running {
-    number: u64,
+    call: Call,
     target: Option<Arc<Target>>,
 }
 
@@ -138,9 +62,9 @@ impl Running {
             return rename();
         };
         let mut newest = target.newest.lock();
-        if *newest < self.number {
+        if *newest < self.call.0 {
             rename()?;
-            *newest = self.number;
+            *newest = self.call.0;
         }
         Ok(())
     }
@@ -148,10 +72,22 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(target) = self.target.take() {
-            let mut saves = SAVES.lock();
-            drop(target);
-            saves.forget();
+        let Some(target) = self.target.take() else {
+            return;
+        };
+        let mut targets = TARGETS.lock();
+        drop(target);
+        if targets.len() <= MOST_REMEMBERED {
+            return;
+        }
+        // Clones are made under our lock alone, so one that is not shared stays so.
+        let idle = targets.iter_mut().filter_map(|(path, target)| {
+            let newest = Arc::get_mut(target)?.newest.get_mut();
+            Some((*newest, path))
+        });
+        let oldest = idle.min().map(|(_, path)| path.clone());
+        if let Some(path) = oldest {
+            targets.remove(&path);
         }
     }
 }

@@ -1,12 +1,8 @@
-//! What is remembered of saves, and for how long.
+//! Which of several saves is renamed, and what is remembered of them.
 
-use super::{ANNOUNCED, Call, MOST_REMEMBERED, SAVES};
+use super::{Call, MOST_REMEMBERED, TARGETS};
 use std::io;
 use std::path::Path;
-
-fn remembered() -> usize {
-    SAVES.lock().targets.len()
-}
 
 fn run(call: Call, target: &str) -> bool {
     let mut is_called = false;
@@ -21,27 +17,12 @@ fn run(call: Call, target: &str) -> bool {
 
 /// One test, because they are process-wide.
 #[test]
-fn targets_are_remembered_as_long_as_an_older_call_may_come() {
-    assert!(run(Call::new(), "/one"));
-    assert_eq!(remembered(), 0);
-
-    let (first, second) = (Call::new(), Call::new());
-    let third = Call::new();
+fn an_older_call_leaves_a_newer_one_and_only_so_many_are_remembered() {
+    let (first, second, third) = (Call::new(), Call::new(), Call::new());
     assert!(run(second, "/one"));
     assert!(run(third, "/other"));
-    assert_eq!(remembered(), 2);
     assert!(!run(first, "/one"), "a later call's is there");
-    assert_eq!(remembered(), 0);
-
-    // Not by those that will never start, wherever they are in the line.
-    let dropped = Call::new();
-    let waiting = Call::new();
-    drop(dropped);
     assert!(run(Call::new(), "/one"));
-    assert_eq!(remembered(), 1);
-    drop(waiting);
-    assert!(run(Call::new(), "/other"));
-    assert_eq!(remembered(), 0);
 
     // A rename that fails is none.
     let (first, second) = (Call::new(), Call::new());
@@ -51,17 +32,16 @@ fn targets_are_remembered_as_long_as_an_older_call_may_come() {
     drop(running);
     assert!(run(first, "/one"));
 
-    // One that does not start does not keep everything.
-    let waiting = Call::new();
-    let most = MOST_REMEMBERED + 2;
-    for number in 0..most * 2 {
-        drop(Call::new());
+    // The ones saved longest ago are forgotten, but none that is being saved.
+    let (old, held) = (Call::new(), Call::new());
+    assert!(run(Call::new(), "/forgotten"));
+    let held = held.start(Path::new("/held"));
+    for number in 0..MOST_REMEMBERED {
         assert!(run(Call::new(), &format!("/{number}")));
-        assert!(remembered() < most);
+        assert!(TARGETS.lock().len() <= MOST_REMEMBERED + 1);
     }
-    assert!(SAVES.lock().waiting.capacity() < 64);
-    assert!(ANNOUNCED.is_empty());
-    drop(waiting);
-    assert!(run(Call::new(), "/one"));
-    assert_eq!(remembered(), 0);
+    assert!(TARGETS.lock().contains_key(Path::new("/held")));
+    assert!(!run(old, "/1"), "it is remembered");
+    assert!(run(old, "/forgotten"));
+    drop(held);
 }

@@ -1,13 +1,12 @@
 //! [`read_many`]: whole files, several to a job, in order.
 
 use super::at_path::{at_path, not_called};
+use crate::adapt::place::Place;
 use crate::cancel::Stopped;
 use crate::clock;
 use crate::core::view::Job;
 use crate::error::OffloadError;
-use crate::future::Offloaded;
 use crate::handle::Submitted;
-use crate::pool::Kind;
 use crate::{Lane, Offload};
 use futures_core::{FusedStream, Stream};
 use std::borrow::Cow;
@@ -67,9 +66,7 @@ where
         batches: VecDeque::new(),
         concurrency: concurrency.max(1),
         files: 1,
-        on: None,
-        lane: None,
-        label: None,
+        place: Place::default(),
         is_over: false,
         call_site: Location::caller(),
     }
@@ -110,9 +107,7 @@ pub struct ReadMany<I> {
     concurrency: usize,
     /// How many files the next batch has.
     files: usize,
-    on: Option<Offload>,
-    lane: Option<Lane>,
-    label: Option<Cow<'static, str>>,
+    place: Place,
     is_over: bool,
     call_site: &'static Location<'static>,
 }
@@ -144,40 +139,30 @@ impl<I> ReadMany<I> {
     ///
     /// Like all options it counts for jobs that have not been submitted yet.
     pub fn on(mut self, offload: &Offload) -> Self {
-        self.on = Some(offload.clone());
+        self.place.on(offload);
         self
     }
 
-    /// Its jobs wait in `lane`.
+    /// Its jobs wait in `lane`, on its pools if no others are named.
     pub fn lane(mut self, lane: &Lane) -> Self {
-        self.lane = Some(lane.clone());
+        self.place.lane(lane);
         self
     }
 
     /// Names its jobs.
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
-        self.label = Some(label.into());
+        self.place.label = Some(label.into());
         self
     }
 
     /// Submits a job for them.
     fn read(&self, paths: Vec<PathBuf>) -> Batch {
         let paths = Arc::new(paths);
-        let mut call = Offloaded::new(Kind::Io, {
+        let call = self.place.call({
             let paths = Arc::clone(&paths);
             move |job: &Job| read_files(job, &paths)
         });
-        call = call.called_at(self.call_site);
-        if let Some(offload) = &self.on {
-            call = call.on(offload);
-        }
-        if let Some(lane) = &self.lane {
-            call = call.lane(lane);
-        }
-        if let Some(label) = &self.label {
-            call = call.label(label.clone());
-        }
-        match call.start() {
+        match call.called_at(self.call_site).start() {
             Ok(call) => Batch::Reading { paths, call },
             Err((_, reason)) => Batch::Read(not_read(&paths, reason)),
         }

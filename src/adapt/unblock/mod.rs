@@ -15,14 +15,13 @@ mod tokio_traits;
 use self::content::{Content, Done, Operation};
 use self::failure::{Failure, gone, raise};
 use super::drop_on_pool::DropOnPool;
+use super::place::Place;
 use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::error::OffloadError;
-use crate::future::Offloaded;
 use crate::handle::Submitted;
 use crate::lane::Lane;
 use crate::offload::Offload;
-use crate::pool::Kind;
 use parking_lot::Mutex;
 use std::any::Any;
 use std::borrow::Cow;
@@ -102,9 +101,7 @@ use std::{fmt, mem};
 pub struct Unblock<T: Send + 'static> {
     state: State<T>,
     capacity: Option<usize>,
-    on: Option<Offload>,
-    label: Option<Cow<'static, str>>,
-    lane: Option<Lane>,
+    place: Place,
     /// Of a stream: its `HandOver`, of the items' type.
     items: Option<Box<dyn Any + Send + Sync>>,
     outcomes: Outcomes,
@@ -148,9 +145,7 @@ impl<T: Send + 'static> Unblock<T> {
         Self {
             state: State::Fresh(Box::new(Content::new(io))),
             capacity: None,
-            on: None,
-            label: None,
-            lane: None,
+            place: Place::default(),
             items: None,
             outcomes: Outcomes::default(),
             seek: None,
@@ -174,7 +169,7 @@ impl<T: Send + 'static> Unblock<T> {
     #[must_use]
     pub fn on(mut self, offload: &Offload) -> Self {
         if self.is_fresh() {
-            self.on = Some(offload.clone());
+            self.place.on(offload);
         }
         self
     }
@@ -184,16 +179,16 @@ impl<T: Send + 'static> Unblock<T> {
     #[must_use]
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
         if self.is_fresh() {
-            self.label = Some(label.into());
+            self.place.label = Some(label.into());
         }
         self
     }
 
-    /// The calls wait in `lane`.
+    /// The calls wait in `lane`, on its pools if no others are named.
     #[must_use]
     pub fn lane(mut self, lane: &Lane) -> Self {
         if self.is_fresh() {
-            self.lane = Some(lane.clone());
+            self.place.lane(lane);
         }
         self
     }
@@ -367,10 +362,7 @@ impl<T: Send + 'static> Unblock<T> {
     where
         F: FnOnce(&mut Content<T>, &Job) -> Done + Send + 'static,
     {
-        let offload = match &self.on {
-            Some(offload) => offload.clone(),
-            None => Offload::present().map_err(OffloadError::Config)?,
-        };
+        let offload = self.place.offload()?;
         let content = match mem::replace(&mut self.state, State::Closed) {
             State::Fresh(content) => DropOnPool::new(&offload, content),
             State::Idle(content) => content,
@@ -380,14 +372,7 @@ impl<T: Send + 'static> Unblock<T> {
         self.outcomes.seek = None;
         let stale = self.outcomes.called.get_mut().take();
         contain(|| drop(stale));
-        let mut call = Offloaded::new(Kind::Io, Operation { content, op }).on(&offload);
-        self.on = Some(offload);
-        if let Some(label) = &self.label {
-            call = call.label(label.clone());
-        }
-        if let Some(lane) = &self.lane {
-            call = call.lane(lane);
-        }
+        let mut call = self.place.call(Operation { content, op });
         if must_run {
             call = call.must_run();
         }

@@ -1,0 +1,58 @@
+//! Where an adapter's jobs run, in which line, and under what name.
+
+use crate::closure::Closure;
+use crate::error::OffloadError;
+use crate::future::Offloaded;
+use crate::lane::Lane;
+use crate::offload::Offload;
+use crate::pool::Kind;
+use std::borrow::Cow;
+
+/// The options that adapters share with a call.
+#[derive(Default)]
+pub(crate) struct Place {
+    on: Option<Offload>,
+    lane: Option<Lane>,
+    pub(crate) label: Option<Cow<'static, str>>,
+}
+
+impl Place {
+    pub(crate) fn on(&mut self, offload: &Offload) {
+        self.on = Some(offload.clone());
+    }
+
+    pub(crate) fn lane(&mut self, lane: &Lane) {
+        self.lane = Some(lane.clone());
+    }
+
+    /// The pools of all its jobs: once found they stay the same.
+    pub(crate) fn offload(&mut self) -> Result<Offload, OffloadError> {
+        let offload = match self.on.take() {
+            Some(offload) => offload,
+            None => Offload::of(self.lane.as_ref())?,
+        };
+        self.on = Some(offload.clone());
+        Ok(offload)
+    }
+
+    /// A call there.
+    #[track_caller]
+    pub(crate) fn call<F, R, Form>(&self, closure: F) -> Offloaded<F, R, Form>
+    where
+        F: Closure<R, Form>,
+        R: Send + 'static,
+        Form: 'static,
+    {
+        let mut call = Offloaded::new(Kind::Io, closure);
+        if let Some(offload) = &self.on {
+            call = call.on(offload);
+        }
+        if let Some(lane) = &self.lane {
+            call = call.lane(lane);
+        }
+        if let Some(label) = &self.label {
+            call = call.label(label.clone());
+        }
+        call
+    }
+}
