@@ -7,7 +7,10 @@ mod heap;
 mod limits;
 
 use common::{Gate, Occupied, Random, alone, wait_until, watchdog};
-use offramp::{Backlog, Handle, Lane, Offload, OffloadError, offload_cpu, offload_io};
+use futures::StreamExt;
+use offramp::{
+    Backlog, Handle, Lane, Offload, OffloadError, Unblock, offload_cpu, offload_io, offload_iter,
+};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -186,6 +189,25 @@ fn a_call_goes_where_its_lane_is() {
     drop(offload);
     let late = offload_io(|| ()).lane(&lane).wait();
     assert!(matches!(late, Err(OffloadError::ShutDown)), "{late:?}");
+}
+
+#[test]
+fn adapters_go_where_their_lane_is() {
+    let offload = pool(1);
+    let lane = offload.lane("here");
+    let mut items = offload_iter(0..3).lane(&lane);
+    assert_eq!(pollster::block_on(items.next()).unwrap().unwrap(), 0);
+    let mut value = Unblock::new(1).lane(&lane);
+    assert_eq!(pollster::block_on(value.with_mut(|value| *value)), 1);
+    #[cfg(feature = "fs")]
+    {
+        let mut files = offramp::fs::read_many(["Cargo.toml"], 1).lane(&lane);
+        assert!(pollster::block_on(files.next()).unwrap().is_ok());
+    }
+    let jobs = 2 + u64::from(cfg!(feature = "fs"));
+    wait_until("all of them ran here", || {
+        offload.stats().io.completed == jobs
+    });
 }
 
 /// Lanes appear and vanish while jobs run, are cancelled, expire and hang, the pool is

@@ -284,3 +284,31 @@ async fn a_paused_clock_waits_for_a_stream_that_is_waited_for() {
         sleep(Duration::from_secs(3_600)).await;
     }
 }
+
+/// The same for files, of which some are read while their consumer sleeps.
+#[cfg(all(unix, feature = "fs"))]
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_waits_for_files_that_are_waited_for() {
+    let _watchdog = watchdog("files and a paused clock");
+    let directory = tempfile::tempdir().unwrap();
+    let paths = [0, 1, 2].map(|number| directory.path().join(number.to_string()));
+    let writers = paths.clone().map(|path| {
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a string with an end.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            std::fs::write(path, "late").unwrap();
+        })
+    });
+    let offload = Offload::builder().io_max_threads(4).build().unwrap();
+    let mut files = offramp::fs::read_many(paths, 3).on(&offload);
+    for _ in 0..3 {
+        let next = timeout(Duration::from_secs(1), files.next());
+        assert_eq!(next.await.unwrap().unwrap().unwrap(), b"late");
+        sleep(Duration::from_secs(3_600)).await;
+    }
+    for writer in writers {
+        writer.join().unwrap();
+    }
+}

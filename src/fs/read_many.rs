@@ -168,12 +168,21 @@ impl<I> ReadMany<I> {
         }
     }
 
+    /// There is an item: nobody waits for the jobs, for the time being.
+    fn free_clock(&mut self) {
+        for batch in &mut self.batches {
+            if let Batch::Reading { call, .. } = batch {
+                call.free_clock();
+            }
+        }
+    }
+
     /// Looks at the batch at this place. What its job has left over comes behind it.
     fn look_at(&mut self, place: usize, waker: &Waker) {
         let Batch::Reading { paths, call } = &mut self.batches[place] else {
             return;
         };
-        let Some(outcome) = call.poll(waker) else {
+        let Some(outcome) = call.poll_here(waker) else {
             return;
         };
         let read = match outcome {
@@ -331,7 +340,7 @@ where
                     this.is_over = true;
                     return Poll::Ready(None);
                 }
-                Some(Batch::Read(_)) => {}
+                Some(Batch::Read(_)) => this.free_clock(),
                 Some(_) => return Poll::Pending,
             }
         }
