@@ -65,7 +65,7 @@ where
 ///
 /// - [`Panicked`](OffloadError::Panicked): the iterator panicked, in `next` or when it was
 ///   dropped at its end.
-/// - What [`Offloaded`] resolves to when it is refused or does not run:
+/// - What [`Offloaded`](crate::Offloaded) resolves to when it is refused or does not run:
 ///   [`Overloaded`](OffloadError::Overloaded), [`ShutDown`](OffloadError::ShutDown),
 ///   [`NoThreads`](OffloadError::NoThreads) and so on. The rest of the iterator is lost.
 ///
@@ -82,7 +82,7 @@ where
 ///
 /// Dropping the stream drops the items that wait here, and ends a running chunk after the
 /// present item; while `next` blocks it is an orphan, as after any
-/// [drop](Offloaded#cancellation). The iterator is dropped on the I/O pool: if need be by a
+/// [drop](crate::Offloaded#cancellation). The iterator is dropped on the I/O pool: if need be by a
 /// job that must run, and if the pool has been shut down, by whoever drops it. Only one that
 /// was never polled is dropped where the stream is, because it has never left.
 ///

@@ -74,7 +74,7 @@ use std::{fmt, mem};
 /// # Writing
 ///
 /// Bytes that `poll_write` has accepted will be written, also if the adapter is dropped right
-/// after: that job [must run](Offloaded::must_run). Each write, of up to the capacity, is
+/// after: that job [must run](crate::Offloaded::must_run). Each write, of up to the capacity, is
 /// a job, and the next one waits for it; many small ones are better collected (`BufWriter`).
 /// An error comes at the next write, flush or close. After a drop nobody is there to be told:
 /// flush, or close, first. If there was no flush after the last write, the pool does it before
