@@ -1,6 +1,6 @@
 //! Admission, inbox, lanes and graveyard against each other.
 
-use super::{Fate, Task, await_it, check, push, push_work, run_one};
+use super::{AGEING, Fate, Task, await_it, check, push, push_work, run_one};
 use crate::core::extension::Extension;
 use crate::core::job::Failure;
 use crate::core::lane_state::LaneState;
@@ -12,7 +12,7 @@ use loom::thread;
 #[test]
 fn capacity_is_never_exceeded_nor_lost() {
     check("capacity_is_never_exceeded_nor_lost", Some(2), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let attempt = |queue: &Queue| match push(queue, 1, || ()) {
             Some(caller) => {
                 assert!(queue.pending() <= 1);
@@ -36,7 +36,7 @@ fn capacity_is_never_exceeded_nor_lost() {
 #[test]
 fn a_cancelled_job_leaves_room_at_once() {
     check("a_cancelled_job_leaves_room_at_once", Some(3), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let caller = push(&queue, 1, || ()).unwrap();
         let worker = thread::spawn({
             let queue = Arc::clone(&queue);
@@ -55,7 +55,7 @@ fn a_cancelled_job_leaves_room_at_once() {
 #[test]
 fn jobs_keep_their_order() {
     check("jobs_keep_their_order", Some(3), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
         let record = |number| {
             let order = Arc::clone(&order);
@@ -82,7 +82,7 @@ fn jobs_keep_their_order() {
 #[test]
 fn no_shell_stays_behind() {
     check("no_shell_stays_behind", Some(3), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fates = [Fate::new(), Fate::new()];
         let callers = fates.each_ref().map(|fate| push(&queue, 9, fate.closure()));
         let [first, second] = callers;
@@ -107,7 +107,7 @@ fn no_shell_stays_behind() {
 #[test]
 fn a_push_against_close_is_drained_or_refused() {
     check("a_push_against_close_is_drained_or_refused", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let submitter = thread::spawn({
             let (queue, fate) = (Arc::clone(&queue), fate.clone());
@@ -130,7 +130,7 @@ fn a_push_against_close_is_drained_or_refused() {
 #[test]
 fn a_queue_dropped_with_jobs_answers_them() {
     check("a_queue_dropped_with_jobs_answers_them", None, || {
-        let queue = Queue::new(usize::MAX);
+        let queue = Queue::new(usize::MAX, AGEING);
         let caller = push(&queue, 1, || ()).unwrap();
         let owner = thread::spawn(move || drop(queue));
         assert!(matches!(await_it(caller), Err(Failure::ShutDown)));
@@ -146,7 +146,7 @@ fn a_discarding_shutdown_against_jobs_that_must_run() {
         "a_discarding_shutdown_against_jobs_that_must_run",
         Some(3),
         || {
-            let queue = Arc::new(Queue::new(usize::MAX));
+            let queue = Arc::new(Queue::new(usize::MAX, AGEING));
             let submitter = thread::spawn({
                 let queue = Arc::clone(&queue);
                 move || {
@@ -175,7 +175,7 @@ fn a_discarding_shutdown_against_jobs_that_must_run() {
 #[test]
 fn a_vanishing_lane_against_push() {
     check("a_vanishing_lane_against_push", Some(2), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let lane = || std::sync::Arc::new(LaneState::new(usize::MAX));
         let (one, other) = (lane(), lane());
         let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
