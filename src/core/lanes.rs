@@ -463,3 +463,7 @@ impl Lanes {
         std::mem::take(&mut self.released)
     }
 }
+
+#[cfg(all(test, not(offramp_loom)))]
+#[path = "lanes_tests.rs"]
+mod tests;

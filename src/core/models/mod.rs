@@ -9,6 +9,7 @@ mod alarms;
 mod crew;
 mod interrupt;
 mod job;
+mod lanes;
 mod planted;
 mod queue;
 mod rayon;

@@ -3,7 +3,6 @@
 use super::{AGEING, Fate, Task, await_it, check, push, push_work, run_one};
 use crate::core::extension::Extension;
 use crate::core::job::Failure;
-use crate::core::lane_state::LaneState;
 use crate::core::queue::Queue;
 use crate::core::view::Job;
 use loom::sync::Arc;
@@ -168,45 +167,4 @@ fn a_discarding_shutdown_against_jobs_that_must_run() {
             }
         },
     );
-}
-
-/// A lane loses its place with its last job, while another job for it is on the way, and
-/// one for another lane that gets the place.
-#[test]
-fn a_vanishing_lane_against_push() {
-    check("a_vanishing_lane_against_push", Some(2), || {
-        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
-        let lane = || std::sync::Arc::new(LaneState::new(usize::MAX));
-        let (one, other) = (lane(), lane());
-        let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let push_to = {
-            let (queue, order) = (Arc::clone(&queue), std::sync::Arc::clone(&order));
-            move |lane: &std::sync::Arc<LaneState>, number: usize| {
-                let order = std::sync::Arc::clone(&order);
-                let work = Task(move |_: &Job| {
-                    order.lock().unwrap().push(number);
-                    Ok(())
-                });
-                let lane = Some(std::sync::Arc::clone(lane));
-                let extension = Box::new(Extension::new(None, None, false, lane));
-                push_work(&queue, 9, work, Some(extension)).unwrap()
-            }
-        };
-        let first = push_to(&one, 1);
-        let worker = thread::spawn({
-            let queue = Arc::clone(&queue);
-            move || run_one(&queue)
-        });
-        let second = push_to(&one, 2);
-        let third = push_to(&other, 3);
-        worker.join().unwrap();
-        while run_one(&queue) {}
-        for caller in [first, second, third] {
-            await_it(caller).unwrap();
-        }
-        let order = order.lock().unwrap();
-        let at = |number| order.iter().position(|ran| *ran == number);
-        assert!(at(1) < at(2), "{order:?}");
-        assert_eq!(order.len(), 3);
-    });
 }
