@@ -13,8 +13,9 @@ use crate::handle::{Handle, OnLeave, Submitted};
 use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::outcome::Flatten;
-use crate::pool::{Kind, Limit};
+use crate::pool::Kind;
 use crate::priority::Priority;
+use crate::submit::Limit;
 #[cfg(feature = "tokio")]
 use crate::tokio_runtime::ClockLook;
 use crate::waiting::Inline;

@@ -60,9 +60,13 @@ mod pool;
 #[cfg(not(offramp_loom))]
 mod saturation;
 #[cfg(not(offramp_loom))]
+mod scoped;
+#[cfg(not(offramp_loom))]
 mod shutdown;
 #[cfg(not(offramp_loom))]
 mod stats;
+#[cfg(not(offramp_loom))]
+mod submit;
 #[cfg(not(offramp_loom))]
 mod supervisor;
 #[cfg(all(doctest, not(offramp_loom)))]
@@ -101,8 +105,9 @@ pub use crate::{
     future::Offloaded,
     handle::Handle,
     lane::Lane,
-    offload::{AlreadyInstalled, Offload, Policy, Scoped, install},
+    offload::{AlreadyInstalled, Offload, Policy, install},
     outcome::Flatten,
+    scoped::Scoped,
     shutdown::{Backlog, Report, Shutdown},
     stats::{Histogram, PoolStats, Stats},
 };

@@ -7,22 +7,20 @@ use crate::context::Hooks;
 use crate::core::lane_state::LaneState;
 use crate::error::OffloadError;
 use crate::lane::{self, Lane};
-use crate::pool::{Kind, Limit};
+use crate::pool::Kind;
 use crate::priority::Priority;
+use crate::scoped::{Scope, Scoped};
 use crate::shutdown::{Backlog, Shutdown};
 use crate::stats::Stats;
+use crate::submit::Limit;
 use crate::supervisor::Supervisor;
 use parking_lot::Mutex;
-use pin_project::pin_project;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// What happens to an awaited call when the queue is full.
@@ -203,10 +201,7 @@ impl Offload {
     /// `future` is go to this instance instead of the process-wide default. Those of tasks
     /// that `future` spawns do not.
     pub fn scoped<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped {
-            offload: self.clone(),
-            future,
-        }
+        Scoped::new(self.clone(), future)
     }
 
     /// [`scoped`](Self::scoped) for code that is not async.
@@ -217,11 +212,7 @@ impl Offload {
 
     /// Where a call without an `on` goes.
     pub(crate) fn present() -> Result<Self, ConfigError> {
-        let scoped = SCOPE.try_with(|scope| scope.borrow().clone());
-        match scoped {
-            Ok(Some(offload)) => Ok(offload),
-            _ => Self::global(),
-        }
+        Scope::present().map_or_else(Self::global, Ok)
     }
 
     /// Where a call without an `on` goes that waits in `lane`.
@@ -406,51 +397,6 @@ impl fmt::Debug for Offload {
             .field("capacity", &self.capacity())
             .field("max_pending", &self.max_pending())
             .finish_non_exhaustive()
-    }
-}
-
-thread_local! {
-    static SCOPE: RefCell<Option<Offload>> = const { RefCell::new(None) };
-}
-
-/// The default of this thread is another one until this is dropped.
-struct Scope {
-    before: Option<Offload>,
-}
-
-impl Scope {
-    fn enter(offload: &Offload) -> Self {
-        let before = SCOPE.try_with(|scope| scope.replace(Some(offload.clone())));
-        Self {
-            before: before.unwrap_or_default(),
-        }
-    }
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        let before = self.before.take();
-        drop(SCOPE.try_with(|scope| scope.replace(before)));
-    }
-}
-
-/// The future made by [`Offload::scoped`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are awaited"]
-#[pin_project]
-pub struct Scoped<F> {
-    offload: Offload,
-    #[pin]
-    future: F,
-}
-
-impl<F: Future> Future for Scoped<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _scope = Scope::enter(this.offload);
-        this.future.poll(cx)
     }
 }
 
