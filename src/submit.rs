@@ -118,7 +118,7 @@ impl Turns {
             permit = room;
         }
         permit.map_err(|full| {
-            if limit.by_lane {
+            if limit.by_lane || time.is_some() {
                 self.demand_if_needed();
             }
             OffloadError::Overloaded {

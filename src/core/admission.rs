@@ -68,7 +68,9 @@ impl Queue {
         lane: Option<&Arc<LaneState>>,
     ) -> Result<Permit, Full> {
         if let Some(lane) = lane {
-            self.has_lanes.store(true, Ordering::Relaxed);
+            if !self.has_lanes.load(Ordering::Relaxed) {
+                self.has_lanes.store(true, Ordering::Relaxed);
+            }
             lane.admit(limit == usize::MAX).map_err(Full::Lane)?;
         }
         let permit = self.admit_to_pool(limit);
@@ -151,7 +153,8 @@ impl Queue {
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, STEPS);
         let mut permit = self.admit(limit, lane);
-        while matches!(permit, Err(Full::Pool)) {
+        // Else one job less would make no room: more than may wait do, because they must run.
+        while matches!(permit, Err(Full::Pool)) && self.pending.hint() == limit {
             let Some(job) = lanes.evict(lane) else { break };
             self.leave(job.header().lane());
             evicted.0.push(job);
