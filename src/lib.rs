@@ -48,7 +48,11 @@ mod future;
 #[cfg(not(offramp_loom))]
 mod handle;
 #[cfg(not(offramp_loom))]
+mod install;
+#[cfg(not(offramp_loom))]
 mod lane;
+#[cfg(not(offramp_loom))]
+mod misuse;
 #[cfg(not(offramp_loom))]
 mod offload;
 #[cfg(not(offramp_loom))]
@@ -104,8 +108,10 @@ pub use crate::{
     error::{OffloadError, Panicked, Refused},
     future::Offloaded,
     handle::Handle,
+    install::{AlreadyInstalled, install},
     lane::Lane,
-    offload::{AlreadyInstalled, Offload, Policy, install},
+    misuse::{Misuse, MisuseKind},
+    offload::{Offload, Policy},
     outcome::Flatten,
     scoped::Scoped,
     shutdown::{Backlog, Report, Shutdown},

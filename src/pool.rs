@@ -13,6 +13,7 @@ use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::current::{self, Entered};
 use crate::fork;
+use crate::misuse::{Sample, Sites};
 use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
@@ -57,6 +58,7 @@ pub(crate) struct Pool {
     pub(crate) is_inline: bool,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) activity: Activity,
+    pub(crate) sites: Sites,
     /// An alarm is armed for jobs that overstay.
     pub(crate) is_watched: AtomicBool,
     pub(crate) watch: Mutex<Option<Arc<Alarm>>>,
@@ -99,6 +101,7 @@ impl Pool {
             is_inline,
             supervisor,
             activity: Activity::new(warn_after),
+            sites: Sites::new(kind),
             is_watched: AtomicBool::new(false),
             watch: Mutex::new(None),
             owner: OnceLock::new(),
@@ -159,7 +162,7 @@ impl Turns {
     pub(crate) fn run(&self, job: Running, now: u64, is_inline: bool) {
         match self.begin(job.header(), job.is_unwanted(), now) {
             Ok(start) => {
-                let lent = Cell::new(0);
+                let (lent, sample) = (Cell::new(0), Sample::start());
                 let (finished, ended) = job.run(self.origin(), |view| {
                     self.enter(view, start, is_inline, &lent)
                 });
@@ -168,6 +171,9 @@ impl Turns {
                 }
                 let ran = self.end(ended, start).saturating_sub(lent.get());
                 self.pool().queue.settle(&finished, ran);
+                if let Some(sample) = sample {
+                    self.pool().sites.look(&sample, finished.header(), ran);
+                }
                 if let Some(freed) = finished.complete() {
                     self.freed(&freed);
                 }
