@@ -4,6 +4,7 @@ use super::super::caller::{Caller, Left};
 use super::super::extension::Extension;
 use super::super::job::{self, Work};
 use super::super::lane_state::LaneState;
+use super::super::line::SAME_BITS;
 use super::super::queue::Queue;
 use super::super::running::Running;
 use super::super::view::Job;
@@ -114,7 +115,8 @@ impl Reference {
         loop {
             let lanes = self.lanes.iter().enumerate();
             let lined = lanes.filter(|(_, lane)| lane.class == class && lane.turn.is_some());
-            let (first, lane) = lined.min_by_key(|(_, lane)| (lane.meter, lane.turn))?;
+            let (first, lane) =
+                lined.min_by_key(|(_, lane)| (lane.meter >> SAME_BITS, lane.turn))?;
             if lane.jobs.is_empty() || lane.running >= lane.cap {
                 self.lanes[first].turn = None;
                 if self.in_line(class).next().is_none() {
@@ -314,7 +316,7 @@ impl Trial {
             return;
         };
         let charged = job.charged().unwrap();
-        let ran = [10, 100, 1_000, 20_000][random.below(4) as usize] + random.below(50);
+        let ran = [10, 1_000, 100_000, 2_000_000][random.below(4) as usize] + random.below(50);
         let (finished, _) = job.run(ptr::null(), |_| ());
         self.queue.settle(&finished, ran);
         if let Some(freed) = finished.complete() {

@@ -15,19 +15,24 @@
 use super::pace::Pace;
 use super::seat::Seat;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// Run time by weight, in fractions of a nanosecond.
 pub(super) type Meter = u128;
 
 /// Meters count 2^-16 ns.
 const FRACTION_BITS: u32 = 16;
+/// Meters that differ by less than 65 µs show the same, so that lanes with short jobs take
+/// turns, a job each. Those go from one end of the line to the other in a constant time.
+pub(super) const SAME_BITS: u32 = FRACTION_BITS + 16;
 /// The longest time that is charged at once, 4.9 hours: with its fractions it fits 64 bits.
 const LONGEST: u64 = 1 << 44;
 
 pub(super) struct Line {
-    entries: BinaryHeap<Reverse<Entry>>,
+    /// In order: who comes to the end of it, as most do.
+    sorted: VecDeque<Entry>,
+    /// Who comes before some of those.
+    others: BinaryHeap<Reverse<Entry>>,
     meter: Meter,
     /// What the highest of all lanes' meters has shown.
     highest: Meter,
@@ -40,9 +45,10 @@ pub(super) struct Line {
     pub(super) pace: Pace,
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
-    meter: Meter,
+    /// What the lane's meter shows.
+    shows: Meter,
     turn: u64,
     place: usize,
 }
@@ -65,7 +71,8 @@ fn moved(meter: Meter, time: i64, weight: u64) -> Meter {
 impl Line {
     pub(super) fn new() -> Self {
         Self {
-            entries: BinaryHeap::new(),
+            sorted: VecDeque::new(),
+            others: BinaryHeap::new(),
             meter: 0,
             highest: 0,
             weight: 0,
@@ -77,7 +84,31 @@ impl Line {
 
     /// One lane is in line.
     pub(super) fn is_alone(&self) -> bool {
-        self.entries.len() == 1
+        self.sorted.len() + self.others.len() == 1
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        if self.sorted.back().is_none_or(|last| *last < entry) {
+            self.sorted.push_back(entry);
+        } else {
+            self.others.push(Reverse(entry));
+        }
+    }
+
+    fn peek(&self) -> Option<&Entry> {
+        let other = self.others.peek().map(|Reverse(entry)| entry);
+        match (self.sorted.front(), other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let other = self.others.peek().map(|Reverse(entry)| entry);
+        if other.is_some_and(|other| self.sorted.front().is_none_or(|one| other < one)) {
+            return self.others.pop().map(|Reverse(entry)| entry);
+        }
+        self.sorted.pop_front()
     }
 
     /// Of all lanes in line, how often this one's comes.
@@ -92,23 +123,23 @@ impl Line {
         seat.stands_for = Some(weight);
         self.weight += weight;
         self.turn += 1;
-        self.entries.push(Reverse(Entry {
-            meter: seat.meter,
+        self.insert(Entry {
+            shows: seat.meter >> SAME_BITS,
             turn: self.turn,
             place,
-        }));
+        });
     }
 
     /// Whose turn it is.
     pub(super) fn first(&self) -> Option<usize> {
-        self.entries.peek().map(|Reverse(entry)| entry.place)
+        self.peek().map(|entry| entry.place)
     }
 
     /// The first one leaves.
     pub(super) fn drop_first(&mut self, seat: &mut Seat) {
-        self.entries.pop();
+        self.pop();
         self.weight -= seat.stands_for.take().unwrap_or(0);
-        if self.entries.is_empty() {
+        if self.peek().is_none() {
             self.meter = self.meter.max(self.highest);
         }
     }
@@ -120,9 +151,12 @@ impl Line {
         seat.meter += by_weight(time, weight);
         self.highest = self.highest.max(seat.meter);
         self.turn += 1;
-        if let Some(mut first) = self.entries.peek_mut() {
-            first.0.meter = seat.meter;
-            first.0.turn = self.turn;
+        if let Some(first) = self.pop() {
+            self.insert(Entry {
+                shows: seat.meter >> SAME_BITS,
+                turn: self.turn,
+                ..first
+            });
         }
     }
 
@@ -136,13 +170,14 @@ impl Line {
 
     /// The first one's meter was corrected. `false`: it is the first no more.
     pub(super) fn sort_first(&mut self, seat: &Seat) -> bool {
-        let Some(mut first) = self.entries.peek_mut() else {
+        let Some(first) = self.pop() else {
             return false;
         };
-        let place = first.0.place;
-        first.0.meter = seat.meter;
-        drop::<PeekMut<'_, _>>(first);
-        self.first() == Some(place)
+        self.insert(Entry {
+            shows: seat.meter >> SAME_BITS,
+            ..first
+        });
+        self.first() == Some(first.place)
     }
 
     /// Whether a lane that is not in line has had more than one that always was.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 /// The place of the lane that calls without one share.
 pub(super) const SHARED: usize = 0;
 
-/// Fewer places are not worth a sweep.
-pub(super) const FEW: usize = if cfg!(offramp_loom) { 1 } else { 64 };
+/// Fewer places are not worth a sweep: some 300 KiB of them, with their lanes' states. Whoever
+/// comes back often keeps its place, and with it what is known of its jobs.
+pub(super) const FEW: usize = if cfg!(offramp_loom) { 1 } else { 1024 };
 
 impl Lanes {
     /// Where the lane of a call is; `None` if nowhere.
