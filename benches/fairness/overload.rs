@@ -1,0 +1,208 @@
+//! More calls than the pool can do, by a schedule that waits for nobody: what callers that give up after a while get.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::report::Row;
+use crate::stats::Shuffler;
+use crate::subjects::{Answer, Subject};
+use crate::{Bench, THREADS, memory};
+
+const JOB: Duration = Duration::from_millis(10);
+/// From the scheduled arrival.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Of the capacity; those that are rows are measured for longer.
+const LOADS: [f64; 5] = [0.5, 1.0, 1.5, 2.0, 3.0];
+const ROWS: [f64; 2] = [1.5, 3.0];
+/// Goodput, of the capacity.
+const LEAST: f64 = 0.85;
+/// What the live memory may grow by from the window's first quarter to its last.
+const MOST_GROWTH: f64 = 128.0 * 1024.0;
+/// Before the window opens.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// What became of the calls that were scheduled in the window.
+#[derive(Default)]
+struct Tally {
+    in_time: AtomicU64,
+    refused: AtomicU64,
+    is_over: AtomicBool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Jobs in time, of the capacity.
+    goodput: f64,
+    /// Of the calls.
+    refused: f64,
+    /// Bytes.
+    growth: f64,
+}
+
+/// Jobs a second, if nothing else took time.
+fn capacity() -> f64 {
+    THREADS as f64 / JOB.as_secs_f64()
+}
+
+fn call(subject: &Arc<dyn Subject>, tally: &Arc<Tally>, due: Instant, counts: bool) {
+    let (subject, tally) = (Arc::clone(subject), Arc::clone(tally));
+    let runtime = subject.runtime().handle().clone();
+    runtime.spawn(async move {
+        let deadline = due + PATIENCE;
+        let work = {
+            let tally = Arc::clone(&tally);
+            move || {
+                if !tally.is_over.load(Ordering::Relaxed) {
+                    thread::sleep(JOB);
+                }
+            }
+        };
+        let answer = subject.before(deadline, Box::new(work)).await;
+        let counter = match answer {
+            Answer::Value if Instant::now() <= deadline => &tally.in_time,
+            Answer::Refused => &tally.refused,
+            Answer::Value | Answer::TooLate => return,
+        };
+        if counts {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Arrivals at random, as many calls have that know nothing of each other.
+fn overloaded(subject: &Arc<dyn Subject>, load: f64, window: Duration, seed: u64) -> Seen {
+    let tally = Arc::new(Tally::default());
+    let mut draw = Shuffler::new(seed);
+    let rate = load * capacity();
+    let open = Instant::now() + WARM_UP;
+    let close = open + window;
+    let mut due = Instant::now();
+    let mut calls = 0_u64;
+    let mut memory = Memory::new(open, window);
+    while due < close {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let counts = due >= open;
+        calls += u64::from(counts);
+        call(subject, &tally, due, counts);
+        memory.look();
+        due += Duration::from_secs_f64(-(1.0 - draw.unit()).ln() / rate);
+    }
+    // The last have their time, too; the queue stays as it is for as long.
+    thread::sleep(PATIENCE + 5 * JOB);
+    tally.is_over.store(true, Ordering::Relaxed);
+    subject.settle();
+    let in_time = tally.in_time.load(Ordering::Relaxed) as f64;
+    Seen {
+        goodput: in_time / window.as_secs_f64() / capacity(),
+        refused: tally.refused.load(Ordering::Relaxed) as f64 / calls.max(1) as f64,
+        growth: memory.growth(),
+    }
+}
+
+/// Live bytes in the window's first quarter and in its last.
+struct Memory {
+    open: Instant,
+    window: Duration,
+    quarters: [(f64, u32); 2],
+}
+
+impl Memory {
+    fn new(open: Instant, window: Duration) -> Self {
+        Self {
+            open,
+            window,
+            quarters: [(0.0, 0); 2],
+        }
+    }
+
+    fn look(&mut self) {
+        let Some(inside) = Instant::now().checked_duration_since(self.open) else {
+            return;
+        };
+        let quarter = (inside.as_secs_f64() / self.window.as_secs_f64() * 4.0) as usize;
+        let index = match quarter {
+            0 => 0,
+            3 => 1,
+            _ => return,
+        };
+        let (sum, looks) = &mut self.quarters[index];
+        *sum += memory::live_bytes() as f64;
+        *looks += 1;
+    }
+
+    fn growth(&self) -> f64 {
+        let [first, last] = self
+            .quarters
+            .map(|(sum, looks)| sum / f64::from(looks.max(1)));
+        last - first
+    }
+}
+
+pub(crate) fn rows(bench: &mut Bench) -> Vec<Row> {
+    let (shorter, longer) = if bench.options.quick {
+        (Duration::from_millis(700), Duration::from_secs(2))
+    } else {
+        (Duration::from_millis(1_500), Duration::from_secs(4))
+    };
+    bench.drawn.goodput.clear();
+    let mut rows = Vec::new();
+    for load in LOADS {
+        let is_row = ROWS.contains(&load);
+        if bench.options.quick && !is_row {
+            continue;
+        }
+        let window = if is_row { longer } else { shorter };
+        let mut order: Vec<usize> = (0..bench.subjects.len()).collect();
+        bench.shuffler.shuffle(&mut order);
+        let mut all = vec![Seen::default(); order.len()];
+        for index in order {
+            let subject = &bench.subjects[index];
+            all[index] = overloaded(subject, load, window, bench.options.seed);
+            let goodput = all[index].goodput;
+            bench.drawn.goodput(subject.name(), load, goodput);
+        }
+        if is_row {
+            rows.extend(rows_of(load, &all));
+        }
+    }
+    rows
+}
+
+fn rows_of(load: f64, all: &[Seen]) -> [Row; 2] {
+    let percent = load * 100.0;
+    let goodput = |seen: &Seen| match seen.refused {
+        0.0 => format!("{:.0} %", seen.goodput * 100.0),
+        refused => format!(
+            "{:.0} % ({:.0} % of the calls refused)",
+            seen.goodput * 100.0,
+            refused * 100.0
+        ),
+    };
+    let growth = |seen: &Seen| format!("{:.0} KiB", seen.growth / 1024.0);
+    let names = if load < 2.0 {
+        ["overload 150", "memory 150"]
+    } else {
+        ["overload 300", "memory 300"]
+    };
+    [
+        Row {
+            name: names[0],
+            what: format!(
+                "calls of 10 ms at {percent:.0} % of capacity, given up after 100 ms: answered in time, of \
+                 capacity"
+            ),
+            wanted: format!("at least {:.0} %", LEAST * 100.0),
+            measured: all.iter().map(goodput).collect(),
+            holds: all[0].goodput >= LEAST,
+        },
+        Row {
+            name: names[1],
+            what: "what the memory in use grows by meanwhile, in 3 s".to_owned(),
+            wanted: format!("at most {:.0} KiB", MOST_GROWTH / 1024.0),
+            measured: all.iter().map(growth).collect(),
+            holds: all[0].growth <= MOST_GROWTH,
+        },
+    ]
+}
