@@ -14,7 +14,6 @@
 //! falls short if it does in two of the three.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use lexopt::prelude::{Long, ValueExt};
@@ -101,7 +100,7 @@ pub(crate) struct Bench {
     pub(crate) options: Options,
     pub(crate) shuffler: Shuffler,
     /// offramp is the first.
-    pub(crate) subjects: Vec<Arc<dyn Subject>>,
+    pub(crate) subjects: Vec<&'static dyn Subject>,
     pub(crate) drawn: pictures::Drawn,
 }
 

@@ -126,15 +126,12 @@ fn ratio(bench: &mut Bench) -> (f64, f64) {
 }
 
 /// B's jobs a second in a pool that caps nobody.
-fn beside_hung(subject: &Arc<dyn Subject>) -> f64 {
+fn beside_hung(subject: &'static dyn Subject) -> f64 {
     const A: usize = 1;
     const B: usize = 2;
     let gate = Arc::new(Gate::default());
     let hung: Vec<_> = (0..QUEUED).map(|_| subject.start(A, hang(&gate))).collect();
-    let call = {
-        let subject = Arc::clone(subject);
-        move |work| subject.start(B, work)
-    };
+    let call = move |work| subject.start(B, work);
     let rate = throughput(subject.runtime(), Duration::from_millis(300), call);
     gate.open();
     drop(hung);
@@ -146,7 +143,7 @@ pub(crate) fn rows(bench: &mut Bench) -> Vec<Row> {
     let (ratio, alone) = ratio(bench);
     println!("  alone: {alone:.0} jobs a second");
     let mut measured = vec![format!("{ratio:.3}")];
-    for peer in bench.subjects.iter().skip(1) {
+    for &peer in bench.subjects.iter().skip(1) {
         let rate = beside_hung(peer);
         measured.push(format!("{:.3}", rate / alone));
     }

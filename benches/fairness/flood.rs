@@ -111,8 +111,8 @@ pub(crate) fn rows(bench: &mut Bench) -> Vec<Row> {
         let mut order: Vec<usize> = (0..bench.subjects.len()).collect();
         bench.shuffler.shuffle(&mut order);
         for index in order {
-            let subject = &bench.subjects[index];
-            let seen = flood(subject.as_ref(), jobs, patience);
+            let subject = bench.subjects[index];
+            let seen = flood(subject, jobs, patience);
             bench.drawn.flood(subject.name(), jobs, seen.usual_wait());
             last[index] = seen;
         }

@@ -61,12 +61,29 @@ fn add(lines: &mut Vec<Line>, name: &'static str, point: Point) {
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-const SIZE: (u32, u32) = (680, 360);
+const SIZE: (u32, u32) = (720, 380);
 const GREY: RGBColor = RGBColor(120, 120, 120);
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const RED: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 const PURPLE: RGBColor = RGBColor(204, 121, 167);
+
+/// In the order of drawing and of the legend. What would be hidden is drawn later, and thinner.
+const WIDTHS: [(&str, u32); 4] = [
+    ("tokio", 8),
+    ("blocking", 5),
+    ("rayon + oneshot", 2),
+    ("offramp", 3),
+];
+
+fn place(name: &str) -> usize {
+    let place = WIDTHS.iter().position(|(of, _)| *of == name);
+    place.unwrap_or(WIDTHS.len())
+}
+
+fn width(name: &str) -> u32 {
+    WIDTHS.get(place(name)).map_or(2, |(_, width)| *width)
+}
 
 const LANES: [&str; 3] = ["weight 1", "weight 2", "weight 4"];
 
@@ -112,7 +129,7 @@ where
     let area = SVGBackend::new(frame.path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption(frame.title, ("sans-serif", 16))
+        .caption(frame.title, ("sans-serif", 19))
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(60)
@@ -120,6 +137,8 @@ where
     chart
         .configure_mesh()
         .light_line_style(WHITE.mix(0.0))
+        .label_style(("sans-serif", 14))
+        .axis_desc_style(("sans-serif", 14))
         .x_desc(frame.x)
         .y_desc(frame.y)
         .x_label_formatter(&short)
@@ -129,14 +148,17 @@ where
         let points = mark.points.iter().map(|point| point.at);
         chart.draw_series(DashedLineSeries::new(points, 4, 4, GREY.stroke_width(1)))?;
     }
-    // The first is drawn last, above the others.
-    for line in lines.iter().rev() {
-        let colour = colour(line.name);
+    let mut lines: Vec<_> = lines.iter().collect();
+    lines.sort_by_key(|line| place(line.name));
+    for line in lines {
+        let (colour, width) = (colour(line.name), width(line.name));
         let points = line.points.iter().map(|point| point.at);
+        let sample =
+            move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width));
         chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .draw_series(LineSeries::new(points, colour.stroke_width(width)))?
             .label(line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            .legend(sample);
         let (ends, dots): (Vec<Point>, Vec<Point>) =
             line.points.iter().partition(|point| point.is_least);
         let dot = |point: Point| Circle::new(point.at, 3, colour.filled());
@@ -147,6 +169,7 @@ where
     chart
         .configure_series_labels()
         .position(frame.legend.clone())
+        .label_font(("sans-serif", 14))
         .border_style(GREY)
         .background_style(WHITE.filled())
         .draw()?;
@@ -172,15 +195,15 @@ fn flood(path: &Path, lines: &[Line]) -> Outcome {
         y: "ms (triangle: given up there)",
         legend: SeriesLabelPosition::UpperLeft,
     };
-    let axes = ((80.0..150_000.0).log_scale(), (0.1..5_000.0).log_scale());
+    let axes = ((80.0..150_000.0).log_scale(), (0.02..5_000.0).log_scale());
     chart(&frame, axes, lines, &[])
 }
 
 fn goodput(path: &Path, lines: &[Line]) -> Outcome {
     let frame = Frame {
         path,
-        title: "Answered within 100 ms, under more calls than can be",
-        x: "calls, in % of capacity",
+        title: "Calls of 10 ms that are answered within 100 ms",
+        x: "calls that come, in % of capacity",
         y: "answered in time, in % of capacity",
         legend: SeriesLabelPosition::MiddleRight,
     };

@@ -1,7 +1,5 @@
 //! The table.
 
-use std::sync::Arc;
-
 use crate::subjects::Subject;
 
 /// One figure, as each pool has it.
@@ -17,7 +15,7 @@ pub(crate) struct Row {
 }
 
 /// In Markdown, so that it can be put into the documentation as it is.
-pub(crate) fn print(rows: &[Row], subjects: &[Arc<dyn Subject>]) {
+pub(crate) fn print(rows: &[Row], subjects: &[&dyn Subject]) {
     let names: Vec<_> = subjects.iter().map(|subject| subject.name()).collect();
     println!("\n| row | measured | wanted | {} |", names.join(" | "));
     println!("|---|---|---{}|", "|---".repeat(names.len()));

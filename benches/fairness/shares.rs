@@ -202,11 +202,8 @@ pub(crate) fn equal(bench: &mut Bench) -> Vec<Row> {
     bench.shuffler.shuffle(&mut order);
     let mut measured = vec![(0.0, 0.0); order.len()];
     for index in order {
-        let subject = Arc::clone(&bench.subjects[index]);
-        let call: Call = {
-            let subject = Arc::clone(&subject);
-            Arc::new(move |lane, work| subject.start(lane, work))
-        };
+        let subject = bench.subjects[index];
+        let call: Call = Arc::new(move |lane, work| subject.start(lane, work));
         let log = new_log(EQUALS, uneven, bench.options.seed);
         let start = flooded(subject.runtime(), &call, &log, window);
         subject.settle();

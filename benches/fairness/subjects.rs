@@ -147,15 +147,15 @@ impl<P: Pool> Subject for Peer<P> {
     }
 }
 
-/// offramp first, then its peers.
-pub(crate) fn all() -> Vec<Arc<dyn Subject>> {
-    fn peer<P: Pool>(name: &'static str, pool: P) -> Arc<dyn Subject> {
+/// offramp first, then its peers. They last for ever: tasks of theirs may be about at the end.
+pub(crate) fn all() -> Vec<&'static dyn Subject> {
+    fn peer<P: Pool>(name: &'static str, pool: P) -> &'static dyn Subject {
         let runtime = runtime();
-        Arc::new(Peer {
+        Box::leak(Box::new(Peer {
             name,
             runtime,
             pool,
-        })
+        }))
     }
 
     let cap = NonZeroUsize::new(THREADS).expect("at least one thread");
@@ -169,7 +169,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Subject>> {
         offload: offload(THREADS),
     };
     vec![
-        Arc::new(offramp),
+        Box::leak(Box::new(offramp)),
         peer("tokio", Tokio),
         peer("blocking", Blocking),
         peer("rayon + oneshot", Rayon(Arc::new(rayon))),
