@@ -9,7 +9,7 @@ use crate::context::Hooks;
 use crate::defaults;
 use crate::environment;
 use crate::offload::{Offload, Policy};
-use crate::pool::{Kind, Pool};
+use crate::pool::{Kind, Lanes, Pool};
 use crate::supervisor::Supervisor;
 use std::error::Error;
 use std::fmt;
@@ -34,6 +34,7 @@ use std::time::Duration;
 /// | [`capacity`](Self::capacity) | `OFFRAMP_CAPACITY` | [`CAPACITY`](crate::defaults::CAPACITY) |
 /// | [`max_pending`](Self::max_pending) | `OFFRAMP_MAX_PENDING` | [`MAX_PENDING`](crate::defaults::MAX_PENDING) |
 /// | [`max_orphans`](Self::max_orphans) | `OFFRAMP_MAX_ORPHANS` | none |
+/// | [`ageing`](Self::ageing) | `OFFRAMP_AGEING_MS` | [`AGEING`](crate::defaults::AGEING) |
 /// | [`warn_after`](Self::warn_after) | `OFFRAMP_WARN_AFTER_MS` | [`WARN_AFTER`](crate::defaults::WARN_AFTER) |
 /// | [`policy`](Self::policy) | `OFFRAMP_POLICY`: `wait` or `reject` | [`Policy::Wait`] |
 #[derive(Default)]
@@ -51,6 +52,7 @@ pub struct Builder {
     capacity: Option<usize>,
     max_pending: Option<usize>,
     max_orphans: Option<usize>,
+    ageing: Option<Duration>,
     warn_after: Option<Duration>,
     warns_never: bool,
     policy: Option<Policy>,
@@ -168,6 +170,13 @@ impl Builder {
         self
     }
 
+    /// For how long a class of calls may be passed over for higher ones, see
+    /// [`Priority`](crate::Priority): 1 ms to 1 day. Then a job of it is next.
+    pub fn ageing(mut self, time: Duration) -> Self {
+        self.ageing = Some(time);
+        self
+    }
+
     /// A job that runs for longer is logged, once, with its label and call site: 1 ms to 1
     /// day. Such jobs belong on [threads of their own](crate::offload_dedicated).
     pub fn warn_after(mut self, age: Duration) -> Self {
@@ -229,6 +238,16 @@ impl Builder {
         let max_orphans =
             environment::optional_number("max_orphans", self.max_orphans, 1..=MOST_JOBS)?;
         let max_orphans = max_orphans.unwrap_or(usize::MAX);
+        let ageing = environment::millis(
+            "ageing",
+            self.ageing,
+            defaults::AGEING,
+            Duration::from_millis(1)..=LONGEST,
+        )?;
+        let lanes = Lanes {
+            max_orphans,
+            ageing: u64::try_from(ageing.as_nanos()).unwrap_or(u64::MAX),
+        };
         let policy = environment::policy(self.policy)?;
         let name = self.thread_name.take();
         let name = name.unwrap_or_else(|| defaults::THREAD_NAME.to_owned());
@@ -260,7 +279,7 @@ impl Builder {
                 kind,
                 capacity,
                 max_pending,
-                max_orphans,
+                lanes,
                 warn_after,
                 backend,
                 supervisor,
@@ -294,6 +313,7 @@ impl fmt::Debug for Builder {
             .field("capacity", &self.capacity)
             .field("max_pending", &self.max_pending)
             .field("max_orphans", &self.max_orphans)
+            .field("ageing", &self.ageing)
             .field("warn_after", &self.warn_after)
             .field("policy", &self.policy)
             .field("thread_name", &self.thread_name)

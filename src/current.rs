@@ -2,6 +2,7 @@
 
 use crate::backend::Turns;
 use crate::cancel::Stopped;
+use crate::clock;
 use crate::core::lane_state::LaneState;
 use crate::core::view::Job;
 use crate::waiting::Inline;
@@ -28,6 +29,10 @@ struct Level {
     is_lent: bool,
     /// Here.
     lent_here: bool,
+    /// Since when.
+    lent_at: u64,
+    /// For how long the turn was lent; null where nobody asks.
+    lent: *const Cell<u64>,
     /// Where calls to this pool are kept, to be run by the one that waits for them.
     inline: *const Inline,
 }
@@ -40,8 +45,12 @@ impl Level {
         let (turns, lane) = unsafe { (&*self.turns, self.lane.as_ref()) };
         self.is_lent = turns.lend();
         self.lent_here = self.is_lent;
-        if self.is_lent && lane.is_some_and(LaneState::lend) {
-            turns.look_again();
+        if !self.is_lent {
+            return;
+        }
+        self.lent_at = clock::now();
+        if let Some(lane) = lane.filter(|lane| lane.lend()) {
+            turns.unblock(Some(lane));
         }
     }
 
@@ -51,6 +60,10 @@ impl Level {
         turns.take_back();
         if let Some(lane) = lane {
             lane.take_back();
+        }
+        // SAFETY: whoever entered the job keeps it until that is left.
+        if let Some(lent) = unsafe { self.lent.as_ref() } {
+            lent.set(lent.get() + clock::now().saturating_sub(self.lent_at));
         }
     }
 }
@@ -62,6 +75,8 @@ const OUTSIDE: Level = Level {
     has_turn: false,
     is_lent: false,
     lent_here: false,
+    lent_at: 0,
+    lent: ptr::null(),
     inline: ptr::null(),
 };
 
@@ -100,16 +115,23 @@ fn enter(level: Level) -> Entered {
     Entered { before }
 }
 
-/// `job` runs on this thread, in a turn of `turns`, until the guard is dropped. Both
-/// outlive it. `is_seen`: by code that does not have the `Job`. `is_inline`: in the turn of
+/// `job` runs on this thread, in a turn of `turns`, until the guard is dropped. They and
+/// `lent`, which gets for how long the turn was lent, outlive it. `is_seen`: by code that does not have the `Job`. `is_inline`: in the turn of
 /// the one that waits for it.
-pub(crate) fn enter_job(job: &Job, is_seen: bool, is_inline: bool, turns: &Turns) -> Entered {
+pub(crate) fn enter_job(
+    job: &Job,
+    is_seen: bool,
+    is_inline: bool,
+    turns: &Turns,
+    lent: &Cell<u64>,
+) -> Entered {
     let own = job.header().lane().map_or(ptr::null(), Arc::as_ptr);
     enter(Level {
         job: if is_seen { job } else { ptr::null() },
         turns,
         lane: if is_inline { current().lane } else { own },
         has_turn: true,
+        lent,
         ..OUTSIDE
     })
 }

@@ -33,6 +33,12 @@ pub const CAPACITY: usize = 4 * IO_MAX_THREADS;
 /// queue stays below 10 MiB; awaiting callers beyond this are better told.
 pub const MAX_PENDING: usize = 65_536;
 
+/// How long a [class](crate::Priority) of calls may be passed over: a tenth of a second. Ten
+/// starts a second keep a lower class alive, and take less than a percent from a higher one
+/// whose jobs are shorter than a millisecond; and who waits for a job of a lower class
+/// still sees it as slow, not as stuck.
+pub const AGEING: Duration = Duration::from_millis(100);
+
 /// From when on a running job is worth a line in the log: a minute. Hardly a call that
 /// somebody waits for takes so long, and one that never ends is found soon enough.
 pub const WARN_AFTER: Duration = Duration::from_secs(60);

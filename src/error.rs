@@ -33,11 +33,17 @@ pub enum OffloadError {
         /// it goes on running, as an orphan, until its next checkpoint or its end.
         ran: Duration,
     },
-    /// The pool's queue is full.
+    /// Too many jobs wait: for the pool, for the call's lane, or for the call's deadline. The
+    /// closure has not run, so the call can be made again, elsewhere or later.
     #[non_exhaustive]
     Overloaded {
-        /// How many jobs were waiting: `capacity` or `max_pending`.
+        /// How many jobs were waiting: [`capacity`](crate::Builder::capacity),
+        /// [`max_pending`](crate::Builder::max_pending) or the lane's
+        /// [`max_queued`](crate::Lane::max_queued); with an `expected` wait, those of its lane.
         limit: usize,
+        /// For a call that was refused because its time would be over first: how long it
+        /// would have had to wait, see [`timeout`](crate::Offloaded::timeout).
+        expected: Option<Duration>,
     },
     /// The pool has been shut down.
     ShutDown,
@@ -75,7 +81,16 @@ impl fmt::Display for OffloadError {
                 f,
                 "the deadline passed after {waited:?} of waiting and {ran:?} of running"
             ),
-            Self::Overloaded { limit } => write!(
+            Self::Overloaded {
+                limit,
+                expected: Some(wait),
+            } => write!(
+                f,
+                "the pool is overloaded: {limit} jobs of the same lane are waiting, so this one \
+                 would start in some {wait:?}, too late for its deadline; retry later, give it \
+                 more time, or raise the number of threads"
+            ),
+            Self::Overloaded { limit, .. } => write!(
                 f,
                 "the pool is overloaded: {limit} jobs are waiting, which is its limit; \
                  retry later, or raise the limit or the number of threads"

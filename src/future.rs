@@ -13,7 +13,8 @@ use crate::handle::{Handle, OnLeave, Submitted};
 use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::outcome::Flatten;
-use crate::pool::Kind;
+use crate::pool::{Kind, Limit};
+use crate::priority::Priority;
 #[cfg(feature = "tokio")]
 use crate::tokio_runtime::ClockLook;
 use crate::waiting::Inline;
@@ -75,6 +76,7 @@ pub struct Offloaded<F, R, Form = Plain> {
     on: Option<Offload>,
     label: Option<Cow<'static, str>>,
     line: Option<Line>,
+    priority: Option<Priority>,
     deadline: Option<u64>,
     on_leave: OnLeave,
     /// Its pools and its lane are given: it belongs to a value.
@@ -116,6 +118,7 @@ where
             on: None,
             label: None,
             line: None,
+            priority: None,
             deadline: None,
             on_leave: OnLeave::default(),
             is_placed: false,
@@ -146,7 +149,7 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             panic!("`try_spawn` after the future was polled");
         };
-        match self.submit(closure, None, |offload| offload.capacity()) {
+        match self.submit(closure, None, Offload::spawning_limit) {
             Ok(submitted) => Ok(Handle::new(submitted)),
             Err((closure, reason)) => Err(Refused::new(closure, reason)),
         }
@@ -199,7 +202,7 @@ where
                 let inline = Inline::default();
                 let _keeps = current::enter_inline(&inline);
                 // It will wait for nothing, so there is no limit to its waiting.
-                match self.submit(closure, None, |_| usize::MAX) {
+                match self.submit(closure, None, |_| Limit::NONE) {
                     Ok(submitted) => {
                         inline.run_next(offload.turns(self.pool));
                         return submitted.wait();
@@ -231,9 +234,9 @@ where
     }
 
     /// How many may wait before it is refused.
-    fn waiting_limit(&self) -> fn(&Offload) -> usize {
+    fn waiting_limit(&self) -> fn(&Offload) -> Limit {
         match self.on_leave {
-            OnLeave::Run => |_| usize::MAX,
+            OnLeave::Run => |_| Limit::NONE,
             _ => Offload::waiting_limit,
         }
     }
@@ -256,7 +259,7 @@ where
         &mut self,
         closure: F,
         cx: Option<&mut Context<'_>>,
-        limit: impl FnOnce(&Offload) -> usize,
+        limit: impl FnOnce(&Offload) -> Limit,
     ) -> Result<Submitted<R>, (F, OffloadError)> {
         if let Some(invalid) = self.invalid.take() {
             return Err((closure, OffloadError::Config(*invalid)));
@@ -275,9 +278,20 @@ where
             self.deadline = Some(self.deadline.map_or(inherited, |own| own.min(inherited)));
         }
         let turns = offload.turns(self.pool);
+        if let (Some(Line::Lane(lane)), Some(class)) = (&self.line, self.priority) {
+            let value = format!("{class:?}, in the lane `{}`", lane.name());
+            let allowed = "left to the lane: `Lane::priority`";
+            let error = ConfigError::new("priority", value, allowed);
+            return Err((closure, OffloadError::Config(error)));
+        }
         let lane = match &self.line {
-            None => current::inherited_lane(turns),
-            Some(Line::Tenant(key)) => Some(offload.tenant(*key)),
+            None => match self.priority {
+                Some(class) => turns.pool().queue.shared(class).cloned(),
+                None => current::inherited_lane(turns),
+            },
+            Some(Line::Tenant(key)) => {
+                Some(offload.tenant(*key, self.priority.unwrap_or_default()))
+            }
             Some(Line::Lane(lane)) => match lane.state(&offload, self.pool) {
                 Some(state) => Some(state),
                 None => {

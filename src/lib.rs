@@ -11,6 +11,7 @@ pub mod __private;
 mod cancel;
 mod clock;
 mod core;
+mod priority;
 mod sync;
 
 #[cfg(not(offramp_loom))]
@@ -86,6 +87,7 @@ mod waiting;
 
 pub use crate::cancel::Stopped;
 pub use crate::core::view::Job;
+pub use crate::priority::Priority;
 #[cfg(not(offramp_loom))]
 pub use crate::{
     activity::RunningJob,

@@ -7,7 +7,8 @@ use crate::context::Hooks;
 use crate::core::lane_state::LaneState;
 use crate::error::OffloadError;
 use crate::lane::{self, Lane};
-use crate::pool::Kind;
+use crate::pool::{Kind, Limit};
+use crate::priority::Priority;
 use crate::shutdown::{Backlog, Shutdown};
 use crate::stats::Stats;
 use crate::supervisor::Supervisor;
@@ -279,9 +280,35 @@ impl Offload {
         lane
     }
 
+    /// A [lane](Self::lane) for calls that are slow by nature, and not worth more than half of
+    /// a pool: name look-ups (`getaddrinfo`), calls to a service far away. Its jobs use at
+    /// most half of a pool's threads at the same time, at least one: see
+    /// [`max_running`](Lane::max_running), which this sets, also when the pool is
+    /// [resized](Self::resize_io). Of a [backend](crate::backend) of unknown size it is half of
+    /// [`IO_MAX_THREADS`](crate::defaults::IO_MAX_THREADS).
+    ///
+    /// ```
+    /// use offramp::{Offload, offload_io};
+    /// use std::net::ToSocketAddrs;
+    /// # futures::executor::block_on(async {
+    /// let offload = Offload::builder().build()?;
+    /// let dns = offload.slow_lane("dns");
+    /// let mut addresses = offload_io(|| ("localhost", 80).to_socket_addrs())
+    ///     .lane(&dns)
+    ///     .await??;
+    /// assert!(addresses.next().is_some());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn slow_lane(&self, name: &str) -> Lane {
+        self.lane(name).slow(self)
+    }
+
     /// The lane of a tenant, for one call.
-    pub(crate) fn tenant(&self, key: u128) -> Arc<LaneState> {
-        Arc::new(LaneState::of_tenant(key, self.shared.most_orphans))
+    pub(crate) fn tenant(&self, key: u128, class: Priority) -> Arc<LaneState> {
+        let most_orphans = self.shared.most_orphans;
+        Arc::new(LaneState::of_tenant(key, class, most_orphans))
     }
 
     pub(crate) fn downgrade(&self) -> WeakOffload {
@@ -291,9 +318,9 @@ impl Offload {
     }
 
     /// Jobs may run that could not so far.
-    pub(crate) fn look_again(&self) {
+    pub(crate) fn unblock(&self) {
         for turns in self.shared.all() {
-            turns.look_again();
+            turns.unblock(None);
         }
     }
 
@@ -320,6 +347,11 @@ impl Offload {
             let allowed = "left alone, because the backend cannot be resized";
             return Err(ConfigError::new(field, value, allowed));
         }
+        let lanes = self.shared.lanes.lock();
+        let lanes: Vec<_> = lanes.values().filter_map(Lane::upgrade).collect();
+        for lane in lanes {
+            lane.resized(self);
+        }
         Ok(())
     }
 
@@ -340,10 +372,21 @@ impl Offload {
     }
 
     /// How many may wait before a call that is awaited is refused.
-    pub(crate) fn waiting_limit(&self) -> usize {
+    pub(crate) fn waiting_limit(&self) -> Limit {
         match self.policy() {
-            Policy::Wait => self.max_pending(),
-            Policy::Reject => self.capacity(),
+            Policy::Wait => Limit {
+                jobs: self.max_pending(),
+                by_lane: true,
+            },
+            Policy::Reject => self.spawning_limit(),
+        }
+    }
+
+    /// How many may wait before a call that is not awaited is refused.
+    pub(crate) fn spawning_limit(&self) -> Limit {
+        Limit {
+            jobs: self.capacity(),
+            by_lane: false,
         }
     }
 

@@ -45,6 +45,10 @@ pub(crate) fn outcome<R>(output: Result<R, Failure>) -> Result<R, OffloadError> 
         Failure::Stopped(stopped) => stopped.into(),
         Failure::Cancelled => OffloadError::Cancelled,
         Failure::Expired(expired) => expired.into(),
+        Failure::Overloaded { limit } => OffloadError::Overloaded {
+            limit,
+            expected: None,
+        },
         Failure::ShutDown => OffloadError::ShutDown,
         Failure::NoThreads => OffloadError::NoThreads,
         Failure::WouldDeadlock => OffloadError::WouldDeadlock,

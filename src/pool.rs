@@ -8,7 +8,8 @@ use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::extension::Expired;
 use crate::core::extension::Extension;
 use crate::core::job::{self, Ended, Failure, Header, Work};
-use crate::core::queue::Queue;
+use crate::core::lane_state::LaneState;
+use crate::core::queue::{Full, Permit, Queue};
 use crate::core::running::{Freed, Running};
 use crate::core::unwind::contain;
 use crate::core::view::Job;
@@ -19,6 +20,7 @@ use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -68,12 +70,35 @@ pub(crate) struct Pool {
     watchers: Mutex<Vec<Waker>>,
 }
 
+/// What holds for all lanes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lanes {
+    pub(crate) max_orphans: usize,
+    /// In nanoseconds, see [`Priority`](crate::Priority).
+    pub(crate) ageing: u64,
+}
+
+/// How many jobs may wait.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) jobs: usize,
+    /// Beyond it the lane pays that has most of them.
+    pub(crate) by_lane: bool,
+}
+
+impl Limit {
+    pub(crate) const NONE: Self = Self {
+        jobs: usize::MAX,
+        by_lane: false,
+    };
+}
+
 impl Pool {
     pub(crate) fn new(
         kind: Kind,
         capacity: usize,
         max_pending: usize,
-        max_orphans: usize,
+        lanes: Lanes,
         warn_after: Duration,
         backend: Box<dyn Backend>,
         supervisor: Arc<Supervisor>,
@@ -85,7 +110,7 @@ impl Pool {
         Self {
             kind,
             generation: fork::generation(),
-            queue: Queue::new(max_orphans),
+            queue: Queue::new(lanes.max_orphans, lanes.ageing),
             counters: Counters::new(),
             capacity,
             max_pending,
@@ -150,15 +175,18 @@ impl Pool {
 
 impl Turns {
     /// Runs a job that was claimed. `is_inline`: not in a turn of its own.
-    pub(crate) fn run(&self, job: Running, is_inline: bool) {
-        match self.begin(job.header(), job.is_unwanted()) {
+    pub(crate) fn run(&self, job: Running, now: u64, is_inline: bool) {
+        match self.begin(job.header(), job.is_unwanted(), now) {
             Ok(start) => {
-                let (finished, ended) =
-                    job.run(self.origin(), |view| self.enter(view, start, is_inline));
+                let lent = Cell::new(0);
+                let (finished, ended) = job.run(self.origin(), |view| {
+                    self.enter(view, start, is_inline, &lent)
+                });
                 if self.pool().is_forked() && !is_inline {
                     fork::end_child();
                 }
-                self.end(ended, start);
+                let ran = self.end(ended, start).saturating_sub(lent.get());
+                self.pool().queue.settle(&finished, ran);
                 if let Some(freed) = finished.complete() {
                     self.freed(&freed);
                 }
@@ -172,6 +200,7 @@ impl Turns {
 
     /// Drops the closure of a claimed job, which has been counted.
     pub(crate) fn fail(&self, job: Running, failure: Failure) {
+        self.pool().queue.give_back(&job);
         if let Some(freed) = job.fail(failure) {
             self.freed(&freed);
         }
@@ -207,9 +236,12 @@ impl Turns {
         if job.left {
             self.pool().backend.demand(self);
         }
-        Ok(match self.begin(job.header(), false) {
+        Ok(match self.begin(job.header(), false, clock::now()) {
             Ok(start) => {
-                let (output, ended) = job.run(self.origin(), |view| self.enter(view, start, true));
+                // Its parent pays, whose turn it is.
+                let lent = Cell::new(0);
+                let (output, ended) =
+                    job.run(self.origin(), |view| self.enter(view, start, true, &lent));
                 self.end(ended, start);
                 output
             }
@@ -220,9 +252,15 @@ impl Turns {
         })
     }
 
-    /// A job starts, now, unless its time is over or nobody wants it.
-    fn begin(&self, header: &Header, is_unwanted: bool) -> Result<u64, Failure> {
-        let (start, counters) = (clock::now(), &self.pool().counters);
+    /// A job starts `now`, or a little later, unless its time is over or nobody wants it.
+    fn begin(&self, header: &Header, is_unwanted: bool, now: u64) -> Result<u64, Failure> {
+        let counters = &self.pool().counters;
+        // The wait for the lock must not make one start too late.
+        let start = if header.deadline().is_some() {
+            clock::now()
+        } else {
+            now
+        };
         if header.deadline().is_some_and(|deadline| start >= deadline) {
             counters.expired();
             return Err(Failure::Expired(header.progress(start)));
@@ -237,15 +275,21 @@ impl Turns {
         Ok(start)
     }
 
-    fn end(&self, ended: Ended, start: u64) {
+    /// How long it has run.
+    fn end(&self, ended: Ended, start: u64) -> u64 {
         let ran = clock::now().saturating_sub(start);
         self.pool().counters.ended(ended, ran);
+        ran
     }
 
-    fn enter(&self, view: &Job, start: u64, is_inline: bool) -> (Entered, Shown) {
+    /// `lent` gets for how long the job's turn was lent.
+    fn enter(&self, view: &Job, start: u64, is_inline: bool, lent: &Cell<u64>) -> (Entered, Shown) {
         let is_seen = self.pool().kind != Kind::Cpu;
         let shown = self.pool().activity.show(view.header(), start);
-        (current::enter_job(view, is_seen, is_inline, self), shown)
+        (
+            current::enter_job(view, is_seen, is_inline, self, lent),
+            shown,
+        )
     }
 
     /// For [`Job::turns`].
@@ -257,7 +301,7 @@ impl Turns {
     pub(crate) fn submit<W: Work>(
         &self,
         work: W,
-        limit: usize,
+        limit: Limit,
         waker: Option<Waker>,
         extension: Option<Box<Extension>>,
         call_site: &'static Location<'static>,
@@ -275,20 +319,24 @@ impl Turns {
             let expired = Expired { waited: 0, ran: 0 };
             return Err((work, expired.into()));
         }
-        let Some(permit) = pool.queue.admit(limit) else {
-            pool.counters.refused();
-            contain(|| drop(waker));
-            let reason = if pool.queue.is_closed() {
-                // Until it was counted it may have looked like one that waits.
-                pool.notify();
-                OffloadError::ShutDown
-            } else {
-                OffloadError::Overloaded { limit }
-            };
-            return Err((work, reason));
-        };
         let lane = extension.as_ref().and_then(|own| own.lane.as_ref());
         let inline = current::inline(self).filter(|_| current::may_run_inside(lane));
+        // What runs right here waits for nobody.
+        let time = deadline.filter(|_| inline.is_none());
+        let time = time.map(|deadline| deadline.saturating_sub(now));
+        let permit = match self.admit(limit, lane, time, now) {
+            Ok(permit) => permit,
+            Err(reason) => {
+                pool.counters.refused();
+                contain(|| drop(waker));
+                if pool.queue.is_closed() {
+                    // Until it was counted it may have looked like one that waits.
+                    pool.notify();
+                    return Err((work, OffloadError::ShutDown));
+                }
+                return Err((work, reason));
+            }
+        };
         let job = job::allocate(work, now, waker, extension, call_site);
         // SAFETY: a new job; its queue side goes to the queue, its caller side to
         // `Caller`. If the queue is sealed both are still ours.
@@ -308,9 +356,56 @@ impl Turns {
         Ok(unsafe { Caller::new(job) })
     }
 
-    /// Jobs may run that could not so far.
-    pub(crate) fn look_again(&self) {
-        if self.pool().queue.look_again() {
+    /// Room for one more job of `lane`, which has so much `time`.
+    fn admit(
+        &self,
+        limit: Limit,
+        lane: Option<&Arc<LaneState>>,
+        time: Option<u64>,
+        now: u64,
+    ) -> Result<Permit, OffloadError> {
+        let pool = self.pool();
+        if let Some(time) = time {
+            let expected = pool.queue.expect(lane, now);
+            if let Some(expected) = expected.filter(|expected| !expected.fits(time)) {
+                self.demand_if_needed();
+                return Err(OffloadError::Overloaded {
+                    limit: expected.ahead,
+                    expected: Some(Duration::from_nanos(expected.wait)),
+                });
+            }
+        }
+        let mut permit = pool.queue.admit(limit.jobs, lane);
+        if limit.by_lane && permit.is_err() {
+            let (room, evicted) = pool.queue.make_room(limit.jobs, lane);
+            for freed in evicted.fail(|| pool.counters.refused(), limit.jobs) {
+                self.freed(&freed);
+            }
+            permit = room;
+        }
+        permit.map_err(|full| {
+            if limit.by_lane {
+                self.demand_if_needed();
+            }
+            OffloadError::Overloaded {
+                limit: match full {
+                    Full::Pool => limit.jobs,
+                    Full::Lane(jobs) => jobs,
+                },
+                expected: None,
+            }
+        })
+    }
+
+    fn demand_if_needed(&self) {
+        if !self.is_empty() {
+            self.pool().backend.demand(self);
+        }
+    }
+
+    /// Jobs of `lane`, or of any (`None`), may run that could not so far.
+    pub(crate) fn unblock(&self, lane: Option<&LaneState>) {
+        if self.pool().queue.unblock(lane) {
             self.pool().backend.demand(self);
         }
     }

@@ -5,6 +5,7 @@
 //! otherwise lends its turn, so that another worker may come, within a bound.
 
 use crate::backend::Turns;
+use crate::clock;
 use crate::core::queue::Kept;
 use crate::core::view::Job;
 use crate::current;
@@ -38,7 +39,7 @@ impl Inline {
             return false;
         };
         if let Some(job) = turns.pool().queue.claim(kept) {
-            turns.run(job, true);
+            turns.run(job, clock::now(), true);
         }
         true
     }

@@ -143,9 +143,19 @@ fn operate(
             // Polled once and dropped, or awaited.
             let mut call = pin!(call);
             let mut before = wakes.count();
-            while call.as_mut().poll(&mut cx).is_pending() && action == 0 {
-                wait_until("woken", || wakes.count() > before);
-                before = wakes.count();
+            loop {
+                match call.as_mut().poll(&mut cx) {
+                    Poll::Ready(Err(OffloadError::Overloaded { .. })) => {
+                        counts.refused.fetch_add(1, SeqCst);
+                    }
+                    Poll::Pending if action == 0 => {
+                        wait_until("woken", || wakes.count() > before);
+                        before = wakes.count();
+                        continue;
+                    }
+                    _ => {}
+                }
+                break;
             }
             continue;
         }

@@ -90,6 +90,10 @@ impl Backend for Inline {
         }
     }
 
+    fn size(&self) -> Option<usize> {
+        Some(1)
+    }
+
     fn runs_inline(&self) -> bool {
         true
     }

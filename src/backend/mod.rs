@@ -76,6 +76,12 @@ pub trait Backend: Send + Sync + 'static {
     /// How many threads take turns now.
     fn threads(&self) -> Threads;
 
+    /// How many jobs it runs at the same time at most; `None`, the default: it does not know.
+    /// For [`Offload::slow_lane`](crate::Offload::slow_lane).
+    fn size(&self) -> Option<usize> {
+        None
+    }
+
     /// The calling thread runs a job, in which it is going to wait for another job. The
     /// backend may let one more job run until [`take_back`](Self::take_back) is called as
     /// often. `false`: all of its threads wait, and it adds none; then what it would wait
@@ -168,9 +174,11 @@ impl Turns {
     /// Takes the next job in turn, if there is one.
     #[must_use]
     pub fn next(&self) -> Option<Turn<'_>> {
-        let taken = self.pool.queue.next()?;
+        let now = clock::now();
+        let taken = self.pool.queue.next(now)?;
         Some(Turn {
             turns: self,
+            at: now,
             job: Some(taken.job),
             more: taken.more,
         })
@@ -243,6 +251,8 @@ pub struct Turn<'a> {
     turns: &'a Turns,
     /// `None` once it is used.
     job: Option<Running>,
+    /// When it was taken.
+    at: u64,
     more: bool,
 }
 
@@ -250,7 +260,7 @@ impl Turn<'_> {
     /// Runs the job and completes it. Panics of the closure stay inside.
     pub fn run(mut self) {
         if let Some(job) = self.job.take() {
-            self.turns.run(job, false);
+            self.turns.run(job, self.at, false);
         }
     }
 

@@ -62,6 +62,10 @@ impl Backend for Rayon {
         self.tickets.threads()
     }
 
+    fn size(&self) -> Option<usize> {
+        Some(self.tickets.size())
+    }
+
     fn lend(&self, _: &Turns) -> bool {
         self.tickets.lend()
     }
@@ -199,6 +203,10 @@ impl Backend for OwnRayon {
             present: self.present.load(Ordering::Acquire),
             idle: 0,
         }
+    }
+
+    fn size(&self) -> Option<usize> {
+        Some(self.settings.threads)
     }
 
     /// All but one may wait: rayon's threads are fixed.

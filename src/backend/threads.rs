@@ -122,6 +122,10 @@ impl Backend for OwnThreads {
         }
     }
 
+    fn size(&self) -> Option<usize> {
+        Some(self.shared.crew.size())
+    }
+
     fn lend(&self, turns: &Turns) -> bool {
         let shared = &self.shared;
         shared.crew.lend(&Seat { shared, turns })

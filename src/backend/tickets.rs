@@ -59,6 +59,10 @@ impl<S: Spawn> Tickets<S> {
         }
     }
 
+    pub(super) fn size(&self) -> usize {
+        self.max
+    }
+
     /// All but one may wait: there is no thread to add.
     pub(super) fn lend(&self) -> bool {
         may_wait(&self.waiting, self.max)

@@ -57,6 +57,10 @@ impl Backend for Tokio {
         self.tickets.threads()
     }
 
+    fn size(&self) -> Option<usize> {
+        Some(self.tickets.size())
+    }
+
     fn lend(&self, _: &Turns) -> bool {
         self.tickets.lend()
     }

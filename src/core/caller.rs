@@ -199,7 +199,7 @@ impl<R> Caller<R> {
         };
         let stored = self.cancelled_waker(waker);
         contain(|| drop(stored));
-        queue.cancelled();
+        queue.cancelled(self.header().lane());
         // SAFETY: the cancellation was won once, here; the slot is empty.
         let left = unsafe { queue.bury(self.job) };
         Ok(TakenBack { caller: self, left })
@@ -228,7 +228,7 @@ impl<R> Caller<R> {
     /// After winning the cancellation: room first, then the closure, then the
     /// shell.
     fn clear(&self, queue: &Queue) -> bool {
-        queue.cancelled();
+        queue.cancelled(self.header().lane());
         // SAFETY: the cancellation was won once, here; the slot is empty.
         unsafe {
             job::drop_work(self.job);

@@ -45,6 +45,10 @@ pub(crate) enum Failure {
     Cancelled,
     /// Its deadline passed before it started.
     Expired(Expired),
+    /// It lost its room to another lane's job.
+    Overloaded {
+        limit: usize,
+    },
     ShutDown,
     NoThreads,
     WouldDeadlock,

@@ -45,6 +45,28 @@ impl Lane {
         Some(job)
     }
 
+    /// The newest job that `take` makes something of, out of the list.
+    ///
+    /// # Safety
+    ///
+    /// Lock held.
+    pub(super) unsafe fn take_newest<R>(
+        &mut self,
+        mut take: impl FnMut(NonNull<Header>) -> Option<R>,
+    ) -> Option<R> {
+        let mut next = NonNull::new(self.last);
+        while let Some(job) = next {
+            // SAFETY: by contract; linked jobs are alive.
+            next = NonNull::new(unsafe { links(job.as_ptr(), |job| job.prev) });
+            if let Some(taken) = take(job) {
+                // SAFETY: by contract; linked here.
+                unsafe { self.unlink(job.as_ptr()) };
+                return Some(taken);
+            }
+        }
+        None
+    }
+
     /// # Safety
     ///
     /// Lock held; `job` is in no list.

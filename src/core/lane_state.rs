@@ -1,6 +1,7 @@
 //! What callers and workers know of a lane without the scheduler's lock.
 
-use crate::sync::{AtomicUsize, OnceLock, Ordering, plain, planted};
+use crate::priority::Priority;
+use crate::sync::{AtomicU64, AtomicUsize, Hint, OnceLock, Ordering, plain, planted};
 use std::sync::Arc;
 
 /// No place among the lanes: it holds no job.
@@ -22,6 +23,19 @@ pub(crate) struct LaneState {
     orphans: AtomicUsize,
     /// No job of the lane starts while there are so many.
     most_orphans: plain::AtomicUsize,
+    /// Jobs of a lane with a handle that were admitted and have not started.
+    queued: plain::AtomicUsize,
+    /// No more than so many are admitted.
+    max_queued: plain::AtomicUsize,
+    /// Its share, as against other lanes of its class.
+    weight: plain::AtomicU64,
+    /// A [`Priority`], as a number.
+    class: plain::AtomicUsize,
+    /// How long a job of it runs, on average, in nanoseconds; 0 before the first.
+    average: plain::AtomicU64,
+    /// What its jobs have run beyond what they were charged, in nanoseconds; wraps below 0.
+    /// Fetched under the lock.
+    owed: AtomicU64,
     /// Jobs that were taken from it and have not ended, nor lent their turn.
     running: AtomicUsize,
     /// No job of the lane starts while so many run.
@@ -40,6 +54,12 @@ impl LaneState {
             place: plain::AtomicUsize::new(NOWHERE),
             orphans: AtomicUsize::new(0),
             most_orphans: plain::AtomicUsize::new(most_orphans),
+            queued: plain::AtomicUsize::new(0),
+            max_queued: plain::AtomicUsize::new(usize::MAX),
+            weight: plain::AtomicU64::new(1),
+            class: plain::AtomicUsize::new(Priority::Normal as usize),
+            average: plain::AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             max_running: plain::AtomicUsize::new(usize::MAX),
             is_exclusive: false,
@@ -57,25 +77,28 @@ impl LaneState {
     }
 
     /// For one call of a tenant.
-    pub(crate) fn of_tenant(key: u128, most_orphans: usize) -> Self {
+    pub(crate) fn of_tenant(key: u128, class: Priority, most_orphans: usize) -> Self {
         Self {
-            tenant: Some(key),
+            tenant: Some(key ^ class as u128),
+            ..Self::of_class(class, most_orphans)
+        }
+    }
+
+    /// The lane that calls of a class share.
+    pub(crate) fn of_class(class: Priority, most_orphans: usize) -> Self {
+        Self {
+            class: plain::AtomicUsize::new(class as usize),
             ..Self::new(most_orphans)
         }
     }
 
-    /// The tenant that it is still to be told whose lane it is.
+    /// Whose lane it is; each of a tenant's classes counts as one.
     pub(super) fn tenant(&self) -> Option<u128> {
-        self.tenant.filter(|_| self.stands_for.get().is_none())
+        self.tenant
     }
 
     pub(super) fn stand_for(&self, lane: Arc<Self>) {
         let _ = self.stands_for.set(lane);
-    }
-
-    /// The lane itself, which may be this.
-    pub(super) fn lane(this: &Arc<Self>) -> &Arc<Self> {
-        this.stands_for.get().unwrap_or(this)
     }
 
     fn itself(&self) -> &Self {
@@ -101,6 +124,50 @@ impl LaneState {
 
     pub(crate) fn set_max_running(&self, max: usize) {
         self.max_running.store(max, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_max_queued(&self, max: usize) {
+        self.max_queued.store(max, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_weight(&self, weight: u64) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_class(&self, class: Priority) {
+        self.class.store(class as usize, Ordering::Relaxed);
+    }
+
+    pub(super) fn class(&self) -> usize {
+        self.class.load(Ordering::Relaxed)
+    }
+
+    /// Takes up room for one more job that waits, or answers how many wait by then.
+    pub(super) fn admit(&self, is_exempt: bool) -> Result<(), usize> {
+        if self.tenant.is_some() {
+            return Ok(());
+        }
+        let max = if is_exempt {
+            usize::MAX
+        } else {
+            self.max_queued.load(Ordering::Relaxed)
+        };
+        self.queued
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
+                (queued < max).then_some(queued + 1)
+            })
+            .map(drop)
+    }
+
+    /// Gives it up again.
+    pub(super) fn leave(&self) {
+        if self.tenant.is_none() {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether it has a limit to what runs, so that its jobs start by its leave alone.
@@ -130,10 +197,48 @@ impl LaneState {
     #[must_use]
     pub(super) fn ended(&self) -> bool {
         let max = self.max_running.load(Ordering::Relaxed);
-        // ORDERING: Release, partner: the Acquire in `is_blocked`.
+        // ORDERING: Release, partner: the Acquire in `is_blocked` and `is_at_rest`.
         let before = self.itself().running.fetch_sub(1, Ordering::Release);
         debug_assert!(before > 0);
         before >= max
+    }
+
+    /// A job of it, for which `charged` was charged, has run for `ran`; `None`: it did not
+    /// run. To be called before [`ended`](Self::ended): with its last job the lane may go.
+    pub(super) fn settle(&self, charged: u64, ran: Option<u64>) {
+        let lane = self.itself();
+        let owed = ran.unwrap_or(0).wrapping_sub(charged);
+        // ORDERING: Relaxed: ordered by the Release in `ended`, before which it comes.
+        lane.owed.fetch_add(owed, Ordering::Relaxed);
+        if let Some(ran) = ran {
+            // Two at the same time: one of them does not count.
+            let average = lane.average.load(Ordering::Relaxed);
+            let now = match average {
+                0 => ran,
+                _ => average - average / 8 + ran / 8,
+            };
+            lane.average.store(now.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// What it is to be charged beyond what it was.
+    pub(super) fn take_owed(&self) -> i64 {
+        if self.owed.hint() == 0 {
+            return 0;
+        }
+        self.owed.swap(0, Ordering::Relaxed) as i64
+    }
+
+    pub(super) fn average(&self) -> u64 {
+        self.average.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing of it is left but what it owes: no job runs, not even as an orphan.
+    pub(super) fn is_at_rest(&self) -> bool {
+        // ORDERING: Acquire, partner: the Release in `ended`: with the last job's end its
+        // `settle` is seen.
+        let runs = self.running.load(Ordering::Acquire) > 0;
+        !runs && self.orphans.load(Ordering::Relaxed) == 0
     }
 
     /// A job of it waits for another one, and another one of the lane may start meanwhile.
@@ -164,7 +269,7 @@ impl LaneState {
     }
 
     pub(super) fn place(&self) -> Option<usize> {
-        let place = self.place.load(Ordering::Relaxed);
+        let place = self.itself().place.load(Ordering::Relaxed);
         (place != NOWHERE).then_some(place)
     }
 

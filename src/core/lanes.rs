@@ -1,27 +1,39 @@
 //! The lanes behind the scheduler's lock, and whose turn it is.
 //!
-//! Calls that name no lane share one. A lane has a place here while it holds jobs, and costs
-//! nothing afterwards. Lanes take turns, a job each; one that is blocked by its orphans is
-//! passed over. Which lane is served next is decided here and nowhere else.
+//! Calls that name no lane share one. A lane has a place here while it holds jobs, or one of
+//! them runs, or it has had more than its share; it costs nothing afterwards. Those with
+//! jobs stand in the line of their class, see there; one that is blocked, by its orphans or
+//! by what it runs, is in none. Which job is next is decided here and nowhere else.
 
 use super::inbox::Inbox;
 use super::job::{Header, Place, free};
 use super::lane::{Lane, links};
 use super::lane_state::LaneState;
+use super::line::Line;
+use super::seat::Seat;
 use super::tenants::Tenants;
+use crate::priority::CLASSES;
 use crate::sync::planted;
-use std::collections::VecDeque;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 /// What the scheduler's lock guards.
 pub(crate) struct Lanes {
-    /// By place. The first is the shared one's; the others that hold no job are free.
-    lanes: Vec<Seat>,
+    /// By place. The first is the shared one's.
+    pub(super) seats: Vec<Seat>,
     free: Vec<usize>,
+    /// When so many places are taken, those at rest are looked for: twice as many as were
+    /// taken the last time, so that looking costs each newcomer a constant part.
+    sweep_at: usize,
+    /// Places taken since the last sweep.
+    newcomers: usize,
     tenants: Tenants,
-    /// Places of lanes in turn: all that hold jobs, and some that held one.
-    turns: VecDeque<usize>,
+    /// By class.
+    pub(super) lines: [Line; CLASSES],
+    /// A class that was passed over for so long is next, in nanoseconds.
+    ageing: u64,
+    /// How long a job runs as a rule, for lanes that have no average.
+    pub(super) typical: u64,
     /// Drained from the inbox, newest first, on the way to `oldest_first`.
     newest_first: *mut Header,
     /// Reversed, on the way to the lanes. Filled only while `newest_first` is
@@ -35,40 +47,31 @@ pub(crate) struct Lanes {
 // is linked in, and jobs are `Send`.
 unsafe impl Send for Lanes {}
 
-/// A lane in its place.
-struct Seat {
-    jobs: Lane,
-    /// `None` in a free place.
-    state: Option<Arc<LaneState>>,
-    is_in_turn: bool,
-}
-
-impl Seat {
-    fn new(state: Arc<LaneState>) -> Self {
-        Self {
-            jobs: Lane::new(),
-            state: Some(state),
-            is_in_turn: false,
-        }
-    }
-
-    fn is_runnable(&self) -> bool {
-        let is_blocked = self.state.as_ref().is_some_and(|state| state.is_blocked());
-        !self.jobs.is_empty() && !is_blocked
-    }
+/// A job out of its lane.
+pub(super) struct Popped {
+    pub(super) job: NonNull<Header>,
+    class: usize,
+    place: usize,
 }
 
 /// The place of the lane that calls without one share.
 const SHARED: usize = 0;
 
+/// Fewer places are not worth a sweep.
+const FEW: usize = if cfg!(offramp_loom) { 1 } else { 64 };
+
 impl Lanes {
-    pub(crate) fn new(shared: Arc<LaneState>) -> Self {
+    pub(crate) fn new(shared: Arc<LaneState>, ageing: u64) -> Self {
         shared.set_place(Some(SHARED));
         Self {
-            lanes: vec![Seat::new(shared)],
+            seats: vec![Seat::new(shared)],
             free: Vec::new(),
-            tenants: Tenants::new(),
-            turns: VecDeque::new(),
+            sweep_at: FEW,
+            newcomers: 0,
+            tenants: Tenants::default(),
+            lines: std::array::from_fn(|_| Line::new()),
+            ageing,
+            typical: 0,
             newest_first: ptr::null_mut(),
             oldest_first: ptr::null_mut(),
             released: 0,
@@ -76,71 +79,174 @@ impl Lanes {
     }
 
     /// The next job in turn, out of its lane. If `claim` finds it cancelled, its
-    /// shell is left alone: its burial, done or to come, ends it.
-    pub(crate) fn pop(&mut self) -> Option<NonNull<Header>> {
-        for _ in 0..self.turns.len() {
-            let place = self.turns.pop_front()?;
-            let seat = &mut self.lanes[place];
-            let job = if seat.is_runnable() {
-                // SAFETY: `&mut self` is the lock.
-                unsafe { seat.jobs.pop() }
-            } else {
-                None
-            };
-            self.keep_turn(place);
-            if job.is_some() {
-                return job;
-            }
-        }
-        None
+    /// shell is left alone: its burial, done or to come, ends it. Else its lane is to be
+    /// charged for it.
+    pub(super) fn pop(&mut self, now: u64) -> Option<Popped> {
+        let (class, place) = self.choose(now)?;
+        let seat = &mut self.seats[place];
+        // SAFETY: `&mut self` is the lock.
+        let job = unsafe { seat.jobs.pop() }?;
+        seat.len -= 1;
+        Some(Popped { job, class, place })
     }
 
-    /// After its turn a lane with jobs goes to the end of the line, another one away.
-    fn keep_turn(&mut self, place: usize) {
-        let seat = &mut self.lanes[place];
-        if !seat.jobs.is_empty() {
-            return self.turns.push_back(place);
-        }
-        seat.is_in_turn = false;
-        if place != SHARED {
-            if let Some(state) = seat.state.take() {
-                if !planted("lanes: a place kept too long") {
-                    state.set_place(None);
-                }
+    /// Charges for the job that was popped last, which starts now. How much.
+    pub(super) fn charge(&mut self, popped: &Popped, now: u64) -> u64 {
+        let seat = &mut self.seats[popped.place];
+        let line = &mut self.lines[popped.class];
+        let time = seat.average(self.typical).max(1);
+        line.charge_first(seat, time);
+        seat.pace.start(now, seat.len > 0);
+        let more = self.first(popped.class).is_some();
+        self.lines[popped.class].pace.start(now, more);
+        time
+    }
+
+    /// The class that is next, and the lane in it: the highest, unless a lower one has
+    /// been passed over for too long.
+    fn choose(&mut self, now: u64) -> Option<(usize, usize)> {
+        let mut highest = None;
+        for class in 0..CLASSES {
+            let Some(place) = self.first(class) else {
+                continue;
+            };
+            if highest.is_none() {
+                highest = Some((class, place));
+                continue;
             }
-            self.free.push(place);
+            let line = &mut self.lines[class];
+            let since = *line.passed_over.get_or_insert(now);
+            let is_due = now.saturating_sub(since) >= self.ageing;
+            if is_due && !planted("lanes: never too old") {
+                line.passed_over = Some(now);
+                return Some((class, place));
+            }
+        }
+        let (class, place) = highest?;
+        self.lines[class].passed_over = None;
+        Some((class, place))
+    }
+
+    /// The lane of `class` whose turn it is. Those before it that have nothing to run
+    /// leave the line, and those that have had more than was known find their place in it.
+    pub(super) fn first(&mut self, class: usize) -> Option<usize> {
+        loop {
+            let place = self.lines[class].first()?;
+            let seat = &mut self.seats[place];
+            let has_moved = seat
+                .state
+                .as_ref()
+                .is_some_and(|state| state.class() != class);
+            if seat.jobs.is_empty() || has_moved || seat.is_blocked() {
+                self.lines[class].drop_first(seat);
+                self.join(place);
+                continue;
+            }
+            if self.settle(place) && !self.lines[class].sort_first(&self.seats[place]) {
+                continue;
+            }
+            return Some(place);
+        }
+    }
+
+    /// Has the lane at `place` join its line, unless it is in one, or has nothing to run.
+    fn join(&mut self, place: usize) -> bool {
+        let seat = &mut self.seats[place];
+        if !seat.is_to_join() {
+            return false;
+        }
+        let class = seat
+            .state
+            .as_ref()
+            .map_or(seat.class, |state| state.class());
+        if class != seat.class {
+            // Another line, another measure.
+            (seat.class, seat.meter) = (class, 0);
+        }
+        self.settle(place);
+        self.lines[class].join(&mut self.seats[place], place);
+        true
+    }
+
+    /// A job, which came at `since`, makes the lane at `place` join.
+    fn line_up(&mut self, place: usize, since: u64) {
+        let joins = self.join(place);
+        let class = self.seats[place].class;
+        if joins && self.lines[class].is_alone() {
+            // From now on it may be passed over, and pass over others.
+            self.lines[class].passed_over = Some(since);
+            for lower in &mut self.lines[class + 1..] {
+                lower.passed_over.get_or_insert(since);
+            }
+        }
+    }
+
+    /// Charges the lane at `place` what it owes; `false`: nothing.
+    fn settle(&mut self, place: usize) -> bool {
+        let seat = &mut self.seats[place];
+        let Some(state) = &seat.state else {
+            return false;
+        };
+        let owed = state.take_owed();
+        if owed == 0 {
+            return false;
+        }
+        let average = state.average();
+        self.typical = match self.typical {
+            0 => average,
+            typical => typical - typical / 8 + average / 8,
+        };
+        self.lines[seat.class].correct(seat, owed);
+        true
+    }
+
+    /// The lane of `state` may not be blocked any more.
+    pub(super) fn unblock(&mut self, state: &LaneState) {
+        if let Some(place) = state.place() {
+            self.join(place);
+        }
+    }
+
+    /// No lane may be blocked any more.
+    pub(super) fn unblock_all(&mut self) {
+        for place in 0..self.seats.len() {
+            self.join(place);
         }
     }
 
     /// Pops all, but those that `keep` wants, which stay in their order.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(NonNull<Header>) -> bool) {
-        for _ in 0..self.turns.len() {
-            let Some(place) = self.turns.pop_front() else {
-                return;
-            };
+        for seat in &mut self.seats {
             let mut kept = Lane::new();
-            let jobs = &mut self.lanes[place].jobs;
+            seat.len = 0;
             // SAFETY: `&mut self` is the lock; a popped job is in no list, and one that is
             // kept was not claimed.
-            while let Some(job) = unsafe { jobs.pop() } {
+            while let Some(job) = unsafe { seat.jobs.pop() } {
                 if keep(job) {
                     // SAFETY: see above.
                     unsafe { kept.append(job.as_ptr()) };
+                    seat.len += 1;
                 }
             }
-            *jobs = kept;
-            self.keep_turn(place);
+            seat.jobs = kept;
         }
     }
 
     /// Whether a worker would find a job, in the lanes or on the way to them.
-    pub(crate) fn has_runnable(&self) -> bool {
-        !self.newest_first.is_null()
-            || !self.oldest_first.is_null()
-            || self
-                .turns
-                .iter()
-                .any(|place| self.lanes[*place].is_runnable())
+    pub(crate) fn has_runnable(&mut self) -> bool {
+        let on_the_way = !self.newest_first.is_null() || !self.oldest_first.is_null();
+        on_the_way || (0..CLASSES).any(|class| self.first(class).is_some())
+    }
+
+    /// Where the lane of a call is; `None` if nowhere.
+    pub(super) fn find(&self, lane: Option<&Arc<LaneState>>) -> Option<usize> {
+        match lane {
+            None => Some(SHARED),
+            Some(state) => match state.tenant() {
+                Some(key) => self.tenants.get(&key).copied(),
+                None => state.place(),
+            },
+        }
     }
 
     /// Where the lane of `job` is, from now on if need be.
@@ -148,26 +254,92 @@ impl Lanes {
         let Some(state) = job.lane() else {
             return SHARED;
         };
-        if let Some(key) = state.tenant() {
-            self.tenants.meet(key, state);
-        }
-        let state = LaneState::lane(state);
-        if let Some(place) = state.place() {
+        let found = self
+            .find(Some(state))
+            .filter(|_| state.tenant().is_none() || !planted("tenants: a lane for each call"));
+        if let Some(place) = found {
+            if let Some(lane) = &self.seats[place].state {
+                if state.tenant().is_some() && !Arc::ptr_eq(lane, state) {
+                    state.stand_for(Arc::clone(lane));
+                }
+            }
             return place;
         }
-        let seat = Seat::new(Arc::clone(state));
-        let place = match self.free.pop() {
+        let place = self.take_place(Seat::new(Arc::clone(state)));
+        if let Some(key) = state.tenant() {
+            self.tenants.insert(key, place);
+        }
+        state.set_place(Some(place));
+        place
+    }
+
+    fn take_place(&mut self, seat: Seat) -> usize {
+        if self.taken() >= self.sweep_at {
+            self.sweep();
+        }
+        self.newcomers += 1;
+        match self.free.pop() {
             Some(place) => {
-                self.lanes[place] = seat;
+                self.seats[place] = seat;
                 place
             }
             None => {
-                self.lanes.push(seat);
-                self.lanes.len() - 1
+                self.seats.push(seat);
+                self.seats.len() - 1
             }
-        };
-        state.set_place(Some(place));
-        place
+        }
+    }
+
+    fn taken(&self) -> usize {
+        self.seats.len() - self.free.len()
+    }
+
+    /// There is nothing to run: a good time to clear up after a crowd, unless that was done.
+    pub(super) fn rest(&mut self) {
+        if self.newcomers >= FEW.max(self.taken() / 2) {
+            self.sweep();
+        }
+    }
+
+    /// Frees the places of lanes of which nothing is left.
+    fn sweep(&mut self) {
+        self.newcomers = 0;
+        for place in SHARED + 1..self.seats.len() {
+            self.let_go_if_at_rest(place);
+        }
+        // What a crowd needed is given back.
+        while self.seats.last().is_some_and(|seat| seat.state.is_none()) {
+            self.seats.pop();
+        }
+        let len = self.seats.len();
+        self.free.retain(|place| *place < len);
+        self.sweep_at = FEW.max(2 * self.taken());
+        self.seats.shrink_to(self.sweep_at);
+        self.free.shrink_to(self.sweep_at);
+        self.tenants.shrink_to(self.sweep_at);
+    }
+
+    fn let_go_if_at_rest(&mut self, place: usize) {
+        let seat = &self.seats[place];
+        let Some(state) = &seat.state else { return };
+        let is_used = !seat.jobs.is_empty() || seat.stands_for.is_some();
+        if is_used || !state.is_at_rest() && !planted("lanes: let go with a charge on its way") {
+            return;
+        }
+        self.settle(place);
+        let seat = &mut self.seats[place];
+        if self.lines[seat.class].is_owed_by(seat) {
+            return;
+        }
+        if let Some(state) = seat.state.take() {
+            if let Some(key) = state.tenant() {
+                self.tenants.remove(&key);
+            }
+            if !planted("lanes: a place kept too long") {
+                state.set_place(None);
+            }
+        }
+        self.free.push(place);
     }
 
     /// Moves jobs from the inbox to the lanes, in submission order, in at most
@@ -215,12 +387,15 @@ impl Lanes {
             if place == Place::Buried {
                 self.release(job);
             } else {
-                let place = self.place_of(&*job);
-                let seat = &mut self.lanes[place];
+                let (place, since) = (self.place_of(&*job), (*job).queued_at);
+                let seat = &mut self.seats[place];
+                if seat.jobs.is_empty() {
+                    seat.pace.begin(since);
+                }
                 seat.jobs.append(job);
-                if !seat.is_in_turn {
-                    seat.is_in_turn = true;
-                    self.turns.push_back(place);
+                seat.len += 1;
+                if seat.stands_for.is_none() {
+                    self.line_up(place, since);
                 }
             }
         }
@@ -239,7 +414,8 @@ impl Lanes {
                 Place::Inbox => links(shell, |links| links.place = Place::Buried),
                 Place::Lane => {
                     let place = self.place_of(&*shell);
-                    self.lanes[place].jobs.unlink(shell);
+                    self.seats[place].jobs.unlink(shell);
+                    self.seats[place].len -= 1;
                     self.release(shell);
                 }
                 Place::Out => self.release(shell),
@@ -287,3 +463,7 @@ impl Lanes {
         std::mem::take(&mut self.released)
     }
 }
+
+#[cfg(all(test, not(offramp_loom)))]
+#[path = "lanes_tests.rs"]
+mod tests;

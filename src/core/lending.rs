@@ -7,6 +7,11 @@ use super::host::Host;
 use crate::sync::{Hint, Ordering, fence, planted};
 
 impl Crew {
+    /// How many jobs it runs at the same time, but for those that wait.
+    pub(crate) fn size(&self) -> usize {
+        self.max.load(Ordering::Relaxed)
+    }
+
     /// How many workers there may be.
     pub(super) fn limit(&self) -> usize {
         let lent = self.lent.load(Ordering::Relaxed);

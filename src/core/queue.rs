@@ -7,12 +7,14 @@ use super::inbox::{Inbox, Sealed};
 use super::job::{Failure, Header};
 use super::lane_state::LaneState;
 use super::lanes::Lanes;
-use super::running::{Freed, Running};
+use super::running::{Finished, Freed, Running};
 use super::state::Claim;
+use crate::priority::{CLASSES, Priority};
 use crate::sync::{
     AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fence, plain, planted,
 };
 use crossbeam_utils::CachePadded;
+use std::ops::DerefMut;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -27,8 +29,8 @@ pub(crate) const SPARE_SHELLS: usize = 1024;
 pub(crate) struct Queue {
     /// Jobs admitted and not yet started, cancelled or failed.
     pending: CachePadded<AtomicUsize>,
-    inbox: CachePadded<Inbox>,
-    lanes: CachePadded<Mutex<Lanes>>,
+    pub(super) inbox: CachePadded<Inbox>,
+    pub(super) lanes: CachePadded<Mutex<Lanes>>,
     /// Whether the lanes, or what is on its way to them, hold jobs. Written under
     /// the lock, read without it.
     left: CachePadded<AtomicBool>,
@@ -36,8 +38,18 @@ pub(crate) struct Queue {
     graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
     shells: plain::AtomicUsize,
-    /// The lane of all calls that name none.
-    shared: Arc<LaneState>,
+    /// The lanes of calls that name none, by class.
+    shared: [Arc<LaneState>; CLASSES],
+    /// A call has named a lane: from then on there may be several.
+    pub(super) has_lanes: plain::AtomicBool,
+}
+
+/// Which limit a job would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    Pool,
+    /// Its lane's, of so many.
+    Lane(usize),
 }
 
 /// The right to push one job.
@@ -61,22 +73,56 @@ pub(crate) struct Taken {
 }
 
 impl Queue {
-    pub(crate) fn new(most_orphans: usize) -> Self {
-        let shared = Arc::new(LaneState::new(most_orphans));
+    /// `ageing` in nanoseconds: see [`Priority`].
+    pub(crate) fn new(most_orphans: usize, ageing: u64) -> Self {
+        let shared = [Priority::High, Priority::Normal, Priority::Background]
+            .map(|class| Arc::new(LaneState::of_class(class, most_orphans)));
+        let normal = Arc::clone(&shared[Priority::Normal as usize]);
         Self {
             pending: CachePadded::new(AtomicUsize::new(0)),
             inbox: CachePadded::new(Inbox::new()),
-            lanes: CachePadded::new(Mutex::new(Lanes::new(Arc::clone(&shared)))),
+            lanes: CachePadded::new(Mutex::new(Lanes::new(normal, ageing))),
             left: CachePadded::new(AtomicBool::new(false)),
             graveyard: AtomicPtr::new(ptr::null_mut()),
             shells: plain::AtomicUsize::new(0),
             shared,
+            has_lanes: plain::AtomicBool::new(false),
         }
     }
 
-    /// Takes up room for one job, unless `limit` jobs are pending, or more shells than
-    /// that wait to be freed.
-    pub(crate) fn admit(&self, limit: usize) -> Option<Permit> {
+    /// The lane that calls of a class share, for them to name; `None`: they need not.
+    pub(crate) fn shared(&self, class: Priority) -> Option<&Arc<LaneState>> {
+        (class != Priority::Normal).then(|| &self.shared[class as usize])
+    }
+
+    fn lane<'a>(&'a self, named: Option<&'a Arc<LaneState>>) -> &'a Arc<LaneState> {
+        named.unwrap_or(&self.shared[Priority::Normal as usize])
+    }
+
+    /// Takes up room for one job in its lane, if it names one, and in the pool.
+    ///
+    /// # Errors
+    ///
+    /// Which limit it was.
+    pub(crate) fn admit(
+        &self,
+        limit: usize,
+        lane: Option<&Arc<LaneState>>,
+    ) -> Result<Permit, Full> {
+        if let Some(lane) = lane {
+            self.has_lanes.store(true, Ordering::Relaxed);
+            lane.admit(limit == usize::MAX).map_err(Full::Lane)?;
+        }
+        let permit = self.admit_to_pool(limit);
+        if let (None, Some(lane)) = (&permit, lane) {
+            lane.leave();
+        }
+        permit.ok_or(Full::Pool)
+    }
+
+    /// The pool's part: unless `limit` jobs are pending, or more shells than that wait to be
+    /// freed.
+    fn admit_to_pool(&self, limit: usize) -> Option<Permit> {
         if self.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
             return None;
         }
@@ -106,14 +152,17 @@ impl Queue {
     }
 
     /// Gives up room: the job was started, cancelled, failed, or never pushed.
-    fn leave(&self) {
+    pub(super) fn leave(&self, lane: Option<&Arc<LaneState>>) {
+        if let Some(lane) = lane {
+            lane.leave();
+        }
         let before = self.pending.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0);
     }
 
-    pub(crate) fn cancel_permit(&self, permit: Permit) {
+    fn cancel_permit(&self, permit: Permit, lane: Option<&Arc<LaneState>>) {
         let Permit(()) = permit;
-        self.leave();
+        self.leave(lane);
     }
 
     /// How many jobs wait. No decision may depend on its being exact.
@@ -131,7 +180,8 @@ impl Queue {
         // SAFETY: by contract.
         let pushed = unsafe { self.inbox.push(job) };
         if pushed.is_err() {
-            self.cancel_permit(permit);
+            // SAFETY: still the caller's.
+            self.cancel_permit(permit, unsafe { job.as_ref() }.lane());
         }
         pushed
     }
@@ -150,9 +200,10 @@ impl Queue {
     pub(crate) fn claim(&self, kept: Kept) -> Option<Running> {
         let Kept { job } = kept;
         // SAFETY: its queue side is ours until `let_go`.
-        match unsafe { job.as_ref() }.state.claim() {
+        let header = unsafe { job.as_ref() };
+        match header.state.claim() {
             Claim::Run { unwanted } => {
-                self.leave();
+                self.leave(header.lane());
                 // SAFETY: just claimed.
                 Some(unsafe { Running::new(job, unwanted) })
             }
@@ -160,39 +211,36 @@ impl Queue {
                 let mut lanes = self.lanes.lock();
                 // SAFETY: cancelled, in no list, and its queue side handed on.
                 unsafe { lanes.let_go(job.as_ptr()) };
-                self.forget_shells(&mut lanes);
-                drop(lanes);
-                self.look_at_graveyard_again();
+                let _ = self.unlock(lanes);
                 None
             }
         }
     }
 
-    /// Takes the next job in turn.
-    pub(crate) fn next(&self) -> Option<Taken> {
+    /// Takes the next job in turn, which starts `now`.
+    pub(crate) fn next(&self, now: u64) -> Option<Taken> {
         let mut lanes = self.lanes.lock();
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, usize::MAX);
         let job = loop {
-            let Some(job) = lanes.pop() else { break None };
+            let Some(popped) = lanes.pop(now) else {
+                lanes.rest();
+                break None;
+            };
             // SAFETY: linked until a moment ago, so the queue side is alive; a
             // shell stays so until its burial, which needs the lock.
-            match unsafe { job.as_ref().state.claim() } {
+            match unsafe { popped.job.as_ref().state.claim() } {
                 Claim::Run { unwanted } => {
                     // SAFETY: the claim gave us the payload.
-                    let running = unsafe { Running::new(job, unwanted) };
-                    break Some(running.count());
+                    let running = unsafe { Running::new(popped.job, unwanted) };
+                    break Some(running.count(lanes.charge(&popped, now)));
                 }
                 Claim::Cancelled => {}
             }
         };
-        let more = lanes.has_runnable();
-        self.set_left(more);
-        self.forget_shells(&mut lanes);
-        drop(lanes);
-        self.look_at_graveyard_again();
+        let more = self.unlock(lanes);
         let job = job?;
-        self.leave();
+        self.leave(job.header().lane());
         Some(Taken { job, more })
     }
 
@@ -203,26 +251,52 @@ impl Queue {
 
     /// A running job's caller has left; its lane, if it named one.
     pub(super) fn orphaned(&self, lane: Option<Arc<LaneState>>) {
-        lane.as_ref().unwrap_or(&self.shared).orphaned();
+        self.lane(lane.as_ref()).orphaned();
+    }
+
+    /// A job has `ran`, and its lane is charged for that instead of what was estimated. To be
+    /// called before it is completed.
+    pub(crate) fn settle(&self, finished: &Finished, ran: u64) {
+        if let Some(charged) = finished.charged() {
+            self.lane(finished.lane()).settle(charged, Some(ran));
+        }
+    }
+
+    /// A job that was taken does not run: its lane gets back what it was charged.
+    pub(crate) fn give_back(&self, job: &Running) {
+        if let Some(charged) = job.charged() {
+            self.lane(job.header().lane()).settle(charged, None);
+        }
     }
 
     /// A job's end made room in its lane. `true`: others waited for that, and a worker has
     /// to look; the one that ran it may not.
     #[must_use]
     pub(crate) fn freed(&self, freed: &Freed) -> bool {
-        let lane = freed.lane.as_ref().unwrap_or(&self.shared);
+        let lane = self.lane(freed.lane.as_ref());
         let is_orphan = freed.is_orphan && !planted("queue: an orphan for ever");
         let was_full = freed.was_full && !planted("queue: full for ever");
         let was_blocked = is_orphan && lane.orphan_ended();
-        (was_blocked || was_full) && self.look_again()
+        (was_blocked || was_full) && self.unblock(Some(lane))
     }
 
-    /// A lane may not be blocked any more: whether there is something to run.
+    /// A lane may not be blocked any more, or (`None`) none of them: whether there is
+    /// something to run.
     #[must_use]
-    pub(crate) fn look_again(&self) -> bool {
-        let lanes = self.lanes.lock();
+    pub(crate) fn unblock(&self, lane: Option<&LaneState>) -> bool {
+        let mut lanes = self.lanes.lock();
+        match lane {
+            Some(lane) => lanes.unblock(lane),
+            None => lanes.unblock_all(),
+        }
+        self.unlock(lanes)
+    }
+
+    /// Tells those without the lock what it has come to; `true`: jobs are left.
+    pub(super) fn unlock(&self, mut lanes: impl DerefMut<Target = Lanes>) -> bool {
         let left = lanes.has_runnable();
         self.set_left(left);
+        self.forget_shells(&mut lanes);
         drop(lanes);
         self.look_at_graveyard_again();
         left
@@ -252,13 +326,10 @@ impl Queue {
             }
             false
         });
-        self.set_left(lanes.has_runnable());
-        self.forget_shells(&mut lanes);
-        drop(lanes);
-        self.look_at_graveyard_again();
+        let _ = self.unlock(lanes);
         let mut freed = Vec::new();
         for job in jobs {
-            self.leave();
+            self.leave(job.header().lane());
             failed();
             freed.extend(job.fail(failure()));
         }
@@ -274,19 +345,16 @@ impl Queue {
             self.set_left(true);
         }
         lanes.seal(&self.inbox);
-        self.set_left(lanes.has_runnable());
-        self.forget_shells(&mut lanes);
-        drop(lanes);
-        self.look_at_graveyard_again();
+        let _ = self.unlock(lanes);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.inbox.is_sealed()
     }
 
-    /// A queued job was cancelled: its room is free from here on.
-    pub(crate) fn cancelled(&self) {
-        self.leave();
+    /// A queued job of `lane` was cancelled: its room is free from here on.
+    pub(crate) fn cancelled(&self, lane: Option<&Arc<LaneState>>) {
+        self.leave(lane);
     }
 
     /// Takes the shell of a cancelled job out of the queue: now if the lock is
@@ -355,7 +423,7 @@ impl Queue {
     }
 
     /// How many shells were in it.
-    fn empty_graveyard(&self, lanes: &mut Lanes) -> usize {
+    pub(super) fn empty_graveyard(&self, lanes: &mut Lanes) -> usize {
         if self.graveyard.load(Ordering::Relaxed).is_null() {
             return 0;
         }

@@ -17,7 +17,7 @@ impl Work for Nothing {
 }
 
 fn push(queue: &Queue, limit: usize) -> Option<Caller<()>> {
-    let permit = queue.admit(limit)?;
+    let permit = queue.admit(limit, None).ok()?;
     let job = job::allocate(Nothing, 0, None, None, std::panic::Location::caller());
     // SAFETY: new: one side goes to the queue, the other to the `Caller`.
     unsafe {
@@ -28,7 +28,7 @@ fn push(queue: &Queue, limit: usize) -> Option<Caller<()>> {
 
 #[test]
 fn shells_are_bounded_while_the_lock_is_held() {
-    let queue = Queue::new(usize::MAX);
+    let queue = Queue::new(usize::MAX, 0);
     let held = queue.lanes.lock();
     let limit = 10;
     let mut cancelled = 0;
@@ -42,7 +42,7 @@ fn shells_are_bounded_while_the_lock_is_held() {
     drop(held);
     // As every holder of the lock does.
     queue.look_at_graveyard_again();
-    assert!(queue.next().is_none());
+    assert!(queue.next(0).is_none());
     assert_eq!(queue.shells.load(super::Ordering::Relaxed), 0);
     let caller = push(&queue, limit).expect("room again");
     let _ = caller.abandon(&queue);

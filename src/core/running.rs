@@ -14,8 +14,8 @@ use std::sync::Arc;
 pub(crate) struct Running {
     job: NonNull<Header>,
     unwanted: bool,
-    /// It counts as one that its lane runs.
-    is_counted: bool,
+    /// It counts as one that its lane runs, which was charged so much for it.
+    charged: Option<u64>,
 }
 
 /// The end of a job made room in its lane: to be told to
@@ -34,7 +34,7 @@ pub(crate) struct Freed {
 #[must_use]
 pub(crate) struct Finished {
     job: NonNull<Header>,
-    is_counted: bool,
+    charged: Option<u64>,
 }
 
 // SAFETY: the claim made us the only owner of the payload, which is `Send`.
@@ -48,13 +48,13 @@ impl Running {
         Self {
             job,
             unwanted,
-            is_counted: false,
+            charged: None,
         }
     }
 
     /// It was its lane's turn: it counts there until it ends.
-    pub(super) fn count(mut self) -> Self {
-        self.is_counted = true;
+    pub(super) fn count(mut self, charged: u64) -> Self {
+        self.charged = Some(charged);
         if let Some(lane) = self.header().lane() {
             lane.started();
         }
@@ -64,6 +64,10 @@ impl Running {
     pub(crate) fn header(&self) -> &Header {
         // SAFETY: a claimed job lives until it is completed.
         unsafe { self.job.as_ref() }
+    }
+
+    pub(super) fn charged(&self) -> Option<u64> {
+        self.charged
     }
 
     /// Its caller left it to the pool to drop the closure.
@@ -101,7 +105,7 @@ impl Running {
         let this = std::mem::ManuallyDrop::new(self);
         Finished {
             job: this.job,
-            is_counted: this.is_counted,
+            charged: this.charged,
         }
     }
 }
@@ -115,13 +119,28 @@ impl Drop for Running {
 }
 
 impl Finished {
+    fn header(&self) -> &Header {
+        // SAFETY: alive until this side leaves, in `complete`.
+        unsafe { self.job.as_ref() }
+    }
+
+    pub(super) fn lane(&self) -> Option<&Arc<LaneState>> {
+        self.header().lane()
+    }
+
+    pub(super) fn charged(&self) -> Option<u64> {
+        self.charged
+    }
+
     /// Publishes the output and wakes the caller, or cleans up if there is none.
     pub(crate) fn complete(self) -> Option<Freed> {
-        let Self { job, is_counted } = self;
+        let Self { job, charged } = self;
         // SAFETY: alive until this side leaves, which each arm does last.
         let header = unsafe { job.as_ref() };
         // Before the caller knows, whose next call may be for the same lane.
-        let full = header.lane().filter(|lane| is_counted && lane.ended());
+        let full = header
+            .lane()
+            .filter(|lane| charged.is_some() && lane.ended());
         let freed = full.map(|lane| Freed {
             lane: Some(Arc::clone(lane)),
             is_orphan: false,

@@ -9,6 +9,7 @@ use crate::core::view::Job;
 use crate::handle::OnLeave;
 use crate::lane::Lane;
 use crate::offload::Offload;
+use crate::priority::Priority;
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, LazyLock};
@@ -53,10 +54,10 @@ where
     /// hold up the others. Any value that can be hashed is a key; equal keys share a line. Of
     /// [`lane`](Self::lane) and this the last one counts.
     ///
-    /// Tenants take turns with each other and with lanes, a job each. A tenant's line costs
-    /// nothing when it has no jobs: there is nothing to register or to remove. What an I/O
-    /// job calls on its own pool inherits its tenant. Each tenant has an orphan limit of its
-    /// own ([`max_orphans`](crate::Builder::max_orphans)).
+    /// Between tenants, and lanes, run time is shared out, as [`Lane`] says; a tenant's weight
+    /// is 1. A tenant's line costs nothing when it has no jobs: there is nothing to register or
+    /// to remove. What an I/O job calls on its own pool inherits its tenant. Each tenant has an
+    /// orphan limit of its own ([`max_orphans`](crate::Builder::max_orphans)).
     ///
     /// Costs two more allocations for the job, and hashing the key, twice.
     pub fn tenant(self, key: impl Hash) -> Self {
@@ -76,6 +77,19 @@ where
         self
     }
 
+    /// Which calls go before it, and which after: see [`Priority`]. Without this it is
+    /// `Normal`, or what an I/O job that makes the call has itself.
+    ///
+    /// Calls of a class that name no tenant share a lane; those of a tenant are a lane for each
+    /// class. A [`lane`](Self::lane) has a class for all of its calls, so with one this is an
+    /// error ([`Config`](crate::OffloadError::Config)). Costs one more allocation for the
+    /// job.
+    pub fn priority(mut self, class: Priority) -> Self {
+        self.place("priority", "of a class");
+        self.priority = Some(class);
+        self
+    }
+
     /// Gives the call so much time from now on, for waiting and running together.
     ///
     /// When it is over and there is no value yet, the future resolves as
@@ -87,6 +101,18 @@ where
     ///
     /// The earlier of several deadlines counts, also that of an I/O job which makes the
     /// call.
+    ///
+    /// # Overload
+    ///
+    /// A call that has no chance is refused at once:
+    /// [`Overloaded`](crate::OffloadError::Overloaded), with the `expected` wait, and the
+    /// closure back from [`try_spawn`](Self::try_spawn). So under overload a pool spends its
+    /// time on calls that somebody still waits for, and the others learn it early. What is
+    /// expected is measured: how fast jobs of the call's lane have started of late while others
+    /// waited, times the jobs that wait there now, and a quarter more; and how long one runs
+    /// on average. For how long none has started at all counts, too; an old measurement
+    /// counts half after each second. A call in whose lane no other waits is never refused by
+    /// this, nor is one whose submitter finds the scheduler busy.
     ///
     /// # Cost
     ///

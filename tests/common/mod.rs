@@ -177,11 +177,12 @@ pub(crate) struct Occupied {
 }
 
 impl Occupied {
-    /// Gives `offload`'s I/O pool `workers` jobs that wait at a gate, and returns when
-    /// all of them run.
+    /// Gives `offload`'s I/O pool `workers` jobs that wait at a gate, in a lane of their own,
+    /// and returns when all of them run.
     pub(crate) fn io(offload: &Offload, workers: usize) -> Self {
         let gate = Gate::new();
         let (running, started) = mpsc::channel();
+        let lane = offload.lane("occupied");
         let handles = (0..workers)
             .map(|_| {
                 let (gate, running) = (gate.clone(), running.clone());
@@ -189,7 +190,7 @@ impl Occupied {
                     running.send(()).unwrap();
                     gate.pass();
                 };
-                offramp::offload_io(hold).on(offload).try_spawn().unwrap()
+                offramp::offload_io(hold).lane(&lane).try_spawn().unwrap()
             })
             .collect();
         for _ in 0..workers {

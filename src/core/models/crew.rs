@@ -4,6 +4,7 @@ use super::{Seat, await_it, check};
 use crate::core::host::Host as _;
 use crate::core::job::Failure;
 use crate::core::lane_state::LaneState;
+use crate::priority::Priority;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Notify};
 use loom::thread;
@@ -373,7 +374,7 @@ fn a_tenants_calls_share_a_lane() {
     check("a_tenants_calls_share_a_lane", Some(1), || {
         let seat = Seat::new(1, 2, 0);
         seat.warm_up();
-        let tenant = || std::sync::Arc::new(LaneState::of_tenant(7, 1));
+        let tenant = || std::sync::Arc::new(LaneState::of_tenant(7, Priority::Normal, 1));
         let (started, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         // 1: the first one runs; 2: it is over. loom's `Notify` wakes for no reason, too.
         let step = Arc::new(AtomicUsize::new(0));

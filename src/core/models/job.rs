@@ -1,6 +1,6 @@
 //! One job, its two sides, every order of events: without a bound.
 
-use super::{Fate, Task, await_it, check, push, run_one};
+use super::{AGEING, Fate, Task, await_it, check, push, run_one};
 use crate::cancel::Stopped;
 use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::job::{Failure, allocate};
@@ -13,7 +13,7 @@ use std::task::Waker;
 #[test]
 fn run_and_await() {
     check("run_and_await", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let caller = push(&queue, 1, || 7).unwrap();
         let worker = thread::spawn(move || assert!(run_one(&queue)));
         assert_eq!(await_it(caller).unwrap(), 7);
@@ -24,7 +24,7 @@ fn run_and_await() {
 #[test]
 fn a_replaced_waker_is_not_lost() {
     check("a_replaced_waker_is_not_lost", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let mut caller = push(&queue, 1, || 7).unwrap();
         let worker = thread::spawn(move || assert!(run_one(&queue)));
         match caller.poll(Waker::noop()) {
@@ -38,7 +38,7 @@ fn a_replaced_waker_is_not_lost() {
 #[test]
 fn drop_against_claim_and_completion() {
     check("drop_against_claim_and_completion", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -57,7 +57,7 @@ fn drop_against_claim_and_completion() {
 #[test]
 fn poll_then_drop_against_completion() {
     check("poll_then_drop_against_completion", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let mut caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -79,7 +79,7 @@ fn poll_then_drop_against_completion() {
 #[test]
 fn deadline_against_claim_and_completion() {
     check("deadline_against_claim_and_completion", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let mut caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -107,7 +107,7 @@ fn deadline_against_claim_and_completion() {
 #[test]
 fn abort_then_await_against_claim() {
     check("abort_then_await_against_claim", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -128,7 +128,7 @@ fn abort_then_await_against_claim() {
 #[test]
 fn detach_against_completion() {
     check("detach_against_completion", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn(move || assert!(run_one(&queue)));
@@ -141,7 +141,7 @@ fn detach_against_completion() {
 #[test]
 fn failing_against_drop() {
     check("failing_against_drop", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -158,13 +158,13 @@ fn failing_against_drop() {
 #[test]
 fn drop_on_pool_against_claim_and_completion() {
     check("drop_on_pool_against_claim_and_completion", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let mut caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
             let queue = Arc::clone(&queue);
             move || {
-                let job = queue.next().unwrap().job;
+                let job = queue.next(0).unwrap().job;
                 if job.is_unwanted() {
                     job.fail(Failure::Cancelled);
                     false
@@ -197,7 +197,7 @@ fn drop_on_pool_against_claim_and_completion() {
 #[test]
 fn taken_back_against_the_workers_pop() {
     check("taken_back_against_the_workers_pop", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let caller = push(&queue, 1, fate.closure()).unwrap();
         let worker = thread::spawn({
@@ -227,9 +227,9 @@ fn taken_back_against_the_workers_pop() {
 #[test]
 fn a_kept_job_against_drop() {
     check("a_kept_job_against_drop", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
-        let permit = queue.admit(1).unwrap();
+        let permit = queue.admit(1, None).unwrap();
         let job = allocate(
             Task(closure(&fate)),
             0,

@@ -9,6 +9,7 @@ mod alarms;
 mod crew;
 mod interrupt;
 mod job;
+mod lanes;
 mod planted;
 mod queue;
 mod rayon;
@@ -28,6 +29,9 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
+
+/// For queues; only the models of ageing let time pass.
+const AGEING: u64 = 100;
 
 /// Explores `model` with at most `bound` preemptions (`None`: without a bound), or as
 /// `LOOM_MAX_PREEMPTIONS` says.
@@ -80,7 +84,8 @@ fn push_work<W: Work>(
     work: W,
     extension: Option<Box<Extension>>,
 ) -> Option<Caller<W::Output>> {
-    let permit = queue.admit(limit)?;
+    let lane = extension.as_ref().and_then(|own| own.lane.as_ref());
+    let permit = queue.admit(limit, lane).ok()?;
     let job = allocate(work, 0, None, extension, std::panic::Location::caller());
     // SAFETY: new, and of this type; refused, it is still ours.
     unsafe {
@@ -94,7 +99,7 @@ fn push_work<W: Work>(
 
 /// Takes one job and runs it; `false` if there was none.
 fn run_one(queue: &Queue) -> bool {
-    match queue.next() {
+    match queue.next(0) {
         Some(taken) => {
             let (finished, _ended): (_, Ended) = taken.job.run(std::ptr::null(), |_| ());
             finished.complete();
@@ -190,7 +195,7 @@ impl Seat {
     fn with_orphans(min: usize, max: usize, refusals: usize, most_orphans: usize) -> Self {
         let keep_alive = Duration::from_secs(1);
         Self(Arc::new(Pool {
-            queue: Queue::new(most_orphans),
+            queue: Queue::new(most_orphans, AGEING),
             crew: Crew::new(Size {
                 min,
                 max,
@@ -297,7 +302,7 @@ impl Host for Seat {
     }
 
     fn run_next(&self, taken: impl FnOnce(bool)) -> bool {
-        let Some(next) = self.0.queue.next() else {
+        let Some(next) = self.0.queue.next(0) else {
             return false;
         };
         taken(next.more);

@@ -57,7 +57,19 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     (
         "lanes: a place kept too long",
-        "queue::a_vanishing_lane_against_push",
+        "lanes::a_vanishing_lane_against_push",
+    ),
+    (
+        "lanes: let go with a charge on its way",
+        "lanes::a_charge_against_a_lane_let_go",
+    ),
+    (
+        "room: evicted unclaimed",
+        "lanes::an_overflow_against_claim_and_cancel",
+    ),
+    (
+        "lanes: never too old",
+        "lanes::a_class_passed_over_against_time",
     ),
     (
         "lanes: buried before it was let go",

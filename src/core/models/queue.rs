@@ -1,9 +1,8 @@
 //! Admission, inbox, lanes and graveyard against each other.
 
-use super::{Fate, Task, await_it, check, push, push_work, run_one};
+use super::{AGEING, Fate, Task, await_it, check, push, push_work, run_one};
 use crate::core::extension::Extension;
 use crate::core::job::Failure;
-use crate::core::lane_state::LaneState;
 use crate::core::queue::Queue;
 use crate::core::view::Job;
 use loom::sync::Arc;
@@ -12,7 +11,7 @@ use loom::thread;
 #[test]
 fn capacity_is_never_exceeded_nor_lost() {
     check("capacity_is_never_exceeded_nor_lost", Some(2), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let attempt = |queue: &Queue| match push(queue, 1, || ()) {
             Some(caller) => {
                 assert!(queue.pending() <= 1);
@@ -36,7 +35,7 @@ fn capacity_is_never_exceeded_nor_lost() {
 #[test]
 fn a_cancelled_job_leaves_room_at_once() {
     check("a_cancelled_job_leaves_room_at_once", Some(3), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let caller = push(&queue, 1, || ()).unwrap();
         let worker = thread::spawn({
             let queue = Arc::clone(&queue);
@@ -55,7 +54,7 @@ fn a_cancelled_job_leaves_room_at_once() {
 #[test]
 fn jobs_keep_their_order() {
     check("jobs_keep_their_order", Some(3), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
         let record = |number| {
             let order = Arc::clone(&order);
@@ -82,7 +81,7 @@ fn jobs_keep_their_order() {
 #[test]
 fn no_shell_stays_behind() {
     check("no_shell_stays_behind", Some(3), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fates = [Fate::new(), Fate::new()];
         let callers = fates.each_ref().map(|fate| push(&queue, 9, fate.closure()));
         let [first, second] = callers;
@@ -107,7 +106,7 @@ fn no_shell_stays_behind() {
 #[test]
 fn a_push_against_close_is_drained_or_refused() {
     check("a_push_against_close_is_drained_or_refused", None, || {
-        let queue = Arc::new(Queue::new(usize::MAX));
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
         let fate = Fate::new();
         let submitter = thread::spawn({
             let (queue, fate) = (Arc::clone(&queue), fate.clone());
@@ -130,7 +129,7 @@ fn a_push_against_close_is_drained_or_refused() {
 #[test]
 fn a_queue_dropped_with_jobs_answers_them() {
     check("a_queue_dropped_with_jobs_answers_them", None, || {
-        let queue = Queue::new(usize::MAX);
+        let queue = Queue::new(usize::MAX, AGEING);
         let caller = push(&queue, 1, || ()).unwrap();
         let owner = thread::spawn(move || drop(queue));
         assert!(matches!(await_it(caller), Err(Failure::ShutDown)));
@@ -146,7 +145,7 @@ fn a_discarding_shutdown_against_jobs_that_must_run() {
         "a_discarding_shutdown_against_jobs_that_must_run",
         Some(3),
         || {
-            let queue = Arc::new(Queue::new(usize::MAX));
+            let queue = Arc::new(Queue::new(usize::MAX, AGEING));
             let submitter = thread::spawn({
                 let queue = Arc::clone(&queue);
                 move || {
@@ -168,45 +167,4 @@ fn a_discarding_shutdown_against_jobs_that_must_run() {
             }
         },
     );
-}
-
-/// A lane loses its place with its last job, while another job for it is on the way, and
-/// one for another lane that gets the place.
-#[test]
-fn a_vanishing_lane_against_push() {
-    check("a_vanishing_lane_against_push", Some(2), || {
-        let queue = Arc::new(Queue::new(usize::MAX));
-        let lane = || std::sync::Arc::new(LaneState::new(usize::MAX));
-        let (one, other) = (lane(), lane());
-        let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let push_to = {
-            let (queue, order) = (Arc::clone(&queue), std::sync::Arc::clone(&order));
-            move |lane: &std::sync::Arc<LaneState>, number: usize| {
-                let order = std::sync::Arc::clone(&order);
-                let work = Task(move |_: &Job| {
-                    order.lock().unwrap().push(number);
-                    Ok(())
-                });
-                let lane = Some(std::sync::Arc::clone(lane));
-                let extension = Box::new(Extension::new(None, None, false, lane));
-                push_work(&queue, 9, work, Some(extension)).unwrap()
-            }
-        };
-        let first = push_to(&one, 1);
-        let worker = thread::spawn({
-            let queue = Arc::clone(&queue);
-            move || run_one(&queue)
-        });
-        let second = push_to(&one, 2);
-        let third = push_to(&other, 3);
-        worker.join().unwrap();
-        while run_one(&queue) {}
-        for caller in [first, second, third] {
-            await_it(caller).unwrap();
-        }
-        let order = order.lock().unwrap();
-        let at = |number| order.iter().position(|ran| *ran == number);
-        assert!(at(1) < at(2), "{order:?}");
-        assert_eq!(order.len(), 3);
-    });
 }

@@ -5,6 +5,7 @@
 //! has all of rayon's state: each look of a worker is one step of a model. Rayon's own sleep
 //! loses nothing, so whoever finds nothing sleeps until that state changes.
 
+use super::AGEING;
 use crate::core::queue::Queue;
 use crate::core::residents::{Released, Residents, Roots};
 use crate::sync::planted;
@@ -72,7 +73,7 @@ impl Rayon {
     pub(super) fn start(workers: usize) -> (Arc<Self>, Threads) {
         let none = || (0..workers).map(|_| VecDeque::new()).collect();
         let rayon = Arc::new(Self {
-            queue: Queue::new(usize::MAX),
+            queue: Queue::new(usize::MAX, AGEING),
             residents: Residents::new(),
             state: Mutex::new(State {
                 deques: none(),
@@ -269,7 +270,7 @@ impl Roots for Rayon {
     }
 
     fn run_next(&self, taken: impl FnOnce(bool)) -> bool {
-        let Some(next) = self.queue.next() else {
+        let Some(next) = self.queue.next(0) else {
             return false;
         };
         taken(next.more);

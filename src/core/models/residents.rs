@@ -125,7 +125,7 @@ fn roots_in_a_workers_hands_against_the_bell() {
     check("roots_in_a_workers_hands_against_the_bell", Some(2), || {
         let (rayon, threads) = Rayon::start(1);
         let (waits, comes) = two_roots_that_meet(&rayon);
-        if let Some(next) = rayon.queue.next() {
+        if let Some(next) = rayon.queue.next(0) {
             rayon.residents.taken(next.more);
             next.job.run(std::ptr::null(), |_| ()).0.complete();
         }

@@ -1,0 +1,152 @@
+//! The lanes of one class in line for their turn, by what they have had.
+//!
+//! Each lane has a *meter*: the time that its jobs have run, divided by its weight. The lane
+//! whose meter shows least goes first. The line has a meter, too, which moves by what is run
+//! divided by the weights of all lanes in line, so it shows what a lane has had that was
+//! there all the time. A lane that joins starts at the line's meter, or at its own if that
+//! shows more: idling earns nothing, and what was had beyond one's share is not forgotten as
+//! long as anybody waits. When nobody does, nobody has had too much: the line's meter
+//! catches up with the highest.
+//!
+//! This is fair queueing after Demers, Keshav and Shenker (1989), by start tags like
+//! Goyal's (1996), with the virtual time of Bennett and Zhang's WF²Q+ (1997). How long a job
+//! runs is not known when it starts, so an estimate is charged then, and corrected after.
+
+use super::pace::Pace;
+use super::seat::Seat;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
+/// Run time by weight, in fractions of a nanosecond.
+pub(super) type Meter = u128;
+
+/// Meters count 2^-16 ns.
+const FRACTION_BITS: u32 = 16;
+/// The longest time that is charged at once, 4.9 hours: with its fractions it fits 64 bits.
+const LONGEST: u64 = 1 << 44;
+
+pub(super) struct Line {
+    entries: BinaryHeap<Reverse<Entry>>,
+    meter: Meter,
+    /// What the highest of all lanes' meters has shown.
+    highest: Meter,
+    /// Of all lanes in line.
+    weight: u64,
+    /// Numbers those with the same meter.
+    turn: u64,
+    /// Since when a higher class has been served instead. `None`: the last one was ours.
+    pub(super) passed_over: Option<u64>,
+    pub(super) pace: Pace,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    meter: Meter,
+    turn: u64,
+    place: usize,
+}
+
+/// What `time` adds to the meter of who has this `weight`.
+fn by_weight(time: u64, weight: u64) -> Meter {
+    ((time.min(LONGEST) << FRACTION_BITS) / weight.max(1)).into()
+}
+
+/// `meter` moved by a time that may be negative.
+fn moved(meter: Meter, time: i64, weight: u64) -> Meter {
+    let by = by_weight(time.unsigned_abs(), weight);
+    if time < 0 {
+        meter.saturating_sub(by)
+    } else {
+        meter + by
+    }
+}
+
+impl Line {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: BinaryHeap::new(),
+            meter: 0,
+            highest: 0,
+            weight: 0,
+            turn: 0,
+            passed_over: None,
+            pace: Pace::default(),
+        }
+    }
+
+    /// One lane is in line.
+    pub(super) fn is_alone(&self) -> bool {
+        self.entries.len() == 1
+    }
+
+    /// Of all lanes in line, how often this one's comes.
+    pub(super) fn share_of(&self, seat: &Seat) -> u64 {
+        (self.weight / seat.weight()).max(1)
+    }
+
+    /// The lane at `place`, which is in no line, joins.
+    pub(super) fn join(&mut self, seat: &mut Seat, place: usize) {
+        seat.meter = seat.meter.max(self.meter);
+        let weight = seat.weight();
+        seat.stands_for = Some(weight);
+        self.weight += weight;
+        self.turn += 1;
+        self.entries.push(Reverse(Entry {
+            meter: seat.meter,
+            turn: self.turn,
+            place,
+        }));
+    }
+
+    /// Whose turn it is.
+    pub(super) fn first(&self) -> Option<usize> {
+        self.entries.peek().map(|Reverse(entry)| entry.place)
+    }
+
+    /// The first one leaves.
+    pub(super) fn drop_first(&mut self, seat: &mut Seat) {
+        self.entries.pop();
+        self.weight -= seat.stands_for.take().unwrap_or(0);
+        if self.entries.is_empty() {
+            self.meter = self.meter.max(self.highest);
+        }
+    }
+
+    /// The first one has its turn, and is charged `time` for it.
+    pub(super) fn charge_first(&mut self, seat: &mut Seat, time: u64) {
+        let weight = seat.stands_for.unwrap_or(1);
+        self.meter = self.meter.max(seat.meter) + by_weight(time, self.weight);
+        seat.meter += by_weight(time, weight);
+        self.highest = self.highest.max(seat.meter);
+        self.turn += 1;
+        if let Some(mut first) = self.entries.peek_mut() {
+            first.0.meter = seat.meter;
+            first.0.turn = self.turn;
+        }
+    }
+
+    /// What the lane was charged so far was too little by `time`, or too much.
+    pub(super) fn correct(&mut self, seat: &mut Seat, time: i64) {
+        let others = self.weight - seat.stands_for.unwrap_or(0);
+        self.meter = moved(self.meter, time, others + seat.weight());
+        seat.meter = moved(seat.meter, time, seat.weight());
+        self.highest = self.highest.max(seat.meter);
+    }
+
+    /// The first one's meter was corrected. `false`: it is the first no more.
+    pub(super) fn sort_first(&mut self, seat: &Seat) -> bool {
+        let Some(mut first) = self.entries.peek_mut() else {
+            return false;
+        };
+        let place = first.0.place;
+        first.0.meter = seat.meter;
+        drop::<PeekMut<'_, _>>(first);
+        self.first() == Some(place)
+    }
+
+    /// Whether a lane that is not in line has had more than one that always was.
+    pub(super) fn is_owed_by(&self, seat: &Seat) -> bool {
+        seat.meter > self.meter
+    }
+}

@@ -1,0 +1,160 @@
+//! What a submitter finds out before it pushes, where the pool is full or time is short.
+//!
+//! Both need the scheduler's lock, for which submitters never sleep: they try, a while if they
+//! have to, and then go on without.
+
+use super::job::{Failure, Header};
+use super::lane_state::LaneState;
+use super::lanes::Lanes;
+use super::queue::{Full, Permit, Queue};
+use super::running::{Freed, Running};
+use super::state::Claim;
+use crate::sync::{Ordering, planted};
+use std::hint;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Steps from inbox to lanes (two a job) that one submitter takes at most, so that its event
+/// loop goes on.
+const STEPS: usize = 256;
+
+/// How often one that needs room tries the lock: for some 10 µs, many times as long as it is
+/// held, unless its holder is kept from running.
+const TRIES: usize = if cfg!(offramp_loom) { 1 } else { 1_000 };
+
+/// Jobs that lost their room, to be failed with no lock held.
+#[must_use]
+pub(crate) struct Evicted(Vec<Running>);
+
+impl Evicted {
+    pub(crate) fn fail(self, mut failed: impl FnMut(), limit: usize) -> Vec<Freed> {
+        let mut freed = Vec::new();
+        for job in self.0 {
+            failed();
+            freed.extend(job.fail(Failure::Overloaded { limit }));
+        }
+        freed
+    }
+}
+
+impl Queue {
+    /// The pool is full for a job of `lane`: the lane with most jobs pays, by its newest,
+    /// unless that would be the job itself. Whoever is refused makes sure that a worker looks.
+    ///
+    /// # Errors
+    ///
+    /// It is the job itself, or the lock's holder was kept from running.
+    pub(crate) fn make_room(
+        &self,
+        limit: usize,
+        lane: Option<&Arc<LaneState>>,
+    ) -> (Result<Permit, Full>, Evicted) {
+        let mut evicted = Evicted(Vec::new());
+        if self.is_closed() || !self.has_lanes.load(Ordering::Relaxed) {
+            return (Err(Full::Pool), evicted);
+        }
+        let tries = (0..TRIES).find_map(|_| {
+            let lanes = self.lanes.try_lock();
+            if lanes.is_none() {
+                hint::spin_loop();
+            }
+            lanes
+        });
+        let Some(mut lanes) = tries else {
+            return (self.admit(limit, lane), evicted);
+        };
+        self.empty_graveyard(&mut lanes);
+        lanes.drain(&self.inbox, STEPS);
+        let mut permit = self.admit(limit, lane);
+        while matches!(permit, Err(Full::Pool)) {
+            let Some(job) = lanes.evict(lane) else { break };
+            self.leave(job.header().lane());
+            evicted.0.push(job);
+            permit = self.admit(limit, lane);
+        }
+        let _ = self.unlock(lanes);
+        (permit, evicted)
+    }
+
+    /// How long a job of `lane` would have to wait, as far as is known: how fast the lane's
+    /// jobs start, times how many wait, and how long one runs. `None`: none waits, so nothing
+    /// is to be expected. Whoever is refused makes sure that a worker looks.
+    pub(crate) fn expect(&self, lane: Option<&Arc<LaneState>>, now: u64) -> Option<Expected> {
+        if !self.has_work() {
+            return None;
+        }
+        let mut lanes = self.lanes.try_lock()?;
+        self.empty_graveyard(&mut lanes);
+        lanes.drain(&self.inbox, STEPS);
+        let expected = lanes.expect(lane, now);
+        let _ = self.unlock(lanes);
+        expected
+    }
+}
+
+/// What a job has to expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expected {
+    /// Jobs of the lane that wait.
+    pub(crate) ahead: usize,
+    /// Until it starts, in nanoseconds.
+    pub(crate) wait: u64,
+    /// From then on.
+    pub(crate) run: u64,
+}
+
+impl Expected {
+    /// Whether it will be over in `time`. A quarter more than expected may come between: a
+    /// queue that was let grow to the very limit would make each job in it late.
+    pub(crate) fn fits(&self, time: u64) -> bool {
+        let wait = self.wait.saturating_add(self.wait / 4);
+        wait.saturating_add(self.run) <= time
+    }
+}
+
+impl Lanes {
+    /// Claims the newest job of the lane with most of them, unless with one more that of
+    /// `newcomer` would have as many. `None`, too, if none of that lane's may be taken.
+    fn evict(&mut self, newcomer: Option<&Arc<LaneState>>) -> Option<Running> {
+        let own = self.find(newcomer).map_or(0, |place| self.seats[place].len);
+        let fattest = self.seats.iter_mut().max_by_key(|seat| seat.len)?;
+        if fattest.len <= own + 1 {
+            return None;
+        }
+        // SAFETY: `&mut self` is the lock; jobs are alive while they are linked.
+        let claimed = |job: NonNull<Header>| unsafe {
+            let header = job.as_ref();
+            if header.must_run() {
+                return None;
+            }
+            if planted("room: evicted unclaimed") {
+                return Some(Running::new(job, false));
+            }
+            match header.state.claim() {
+                Claim::Run { unwanted } => Some(Running::new(job, unwanted)),
+                // Its burial is on the way.
+                Claim::Cancelled => None,
+            }
+        };
+        // SAFETY: as above.
+        let evicted = unsafe { fattest.jobs.take_newest(claimed) }?;
+        fattest.len -= 1;
+        Some(evicted)
+    }
+
+    fn expect(&self, lane: Option<&Arc<LaneState>>, now: u64) -> Option<Expected> {
+        let seat = &self.seats[self.find(lane)?];
+        if seat.len == 0 {
+            return None;
+        }
+        let line = &self.lines[seat.class];
+        let shared = || Some(line.pace.interval(now)?.saturating_mul(line.share_of(seat)));
+        let interval = seat.pace.interval(now).or_else(shared).unwrap_or(0);
+        let in_turn = interval.saturating_mul(seat.len as u64);
+        Some(Expected {
+            ahead: seat.len,
+            wait: in_turn.max(seat.pace.stall(now)),
+            run: seat.average(self.typical),
+        })
+    }
+}
