@@ -39,6 +39,8 @@ mod pictures;
 #[allow(dead_code)]
 #[path = "common/pools.rs"]
 mod pools;
+#[path = "fairness/priority.rs"]
+mod priority;
 #[path = "fairness/report.rs"]
 mod report;
 #[path = "fairness/shares.rs"]
@@ -70,6 +72,13 @@ pub(crate) struct Options {
     check: bool,
     only: Vec<String>,
     pub(crate) seed: u64,
+}
+
+impl Options {
+    /// The pictures need all of it, undisturbed by second looks.
+    pub(crate) fn draws(&self) -> bool {
+        !self.quick && !self.check && self.only.is_empty()
+    }
 }
 
 fn options() -> Result<Option<Options>, lexopt::Error> {
@@ -107,13 +116,15 @@ pub(crate) struct Bench {
 /// A row, or several that are measured together.
 type Measure = fn(&mut Bench) -> Vec<Row>;
 
-const MEASURES: [(&str, Measure); 5] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("flood", flood::rows),
-    // ("weights", shares::weighted),
+    ("weights", shares::weighted),
     ("equal", shares::equal),
     ("capped", capped::rows),
     ("tenants", tenants::rows),
     ("overload", overload::rows),
+    ("high", priority::overtaking),
+    ("ageing", priority::ageing),
 ];
 
 /// Measures, and again where it is to be checked and fell short: what else the machine does passes.
@@ -139,7 +150,6 @@ fn run(options: Options) -> Result<bool, String> {
         if options.quick { "quick" } else { "long" }
     );
     let (before, born) = (machine::machine_time(), Instant::now());
-    let draws = !options.quick && !options.check && options.only.is_empty();
     let mut bench = Bench {
         shuffler: Shuffler::new(options.seed),
         subjects: subjects::all(),
@@ -160,7 +170,7 @@ fn run(options: Options) -> Result<bool, String> {
     if let Some(percent) = load {
         println!("other processes used {percent:.0} % of the machine's CPU time");
     }
-    if draws {
+    if bench.options.draws() {
         pictures::draw(&bench.drawn)?;
     }
     let short: Vec<_> = rows.iter().filter(|row| !row.holds).collect();

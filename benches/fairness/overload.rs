@@ -13,7 +13,7 @@ use crate::{Bench, THREADS, memory};
 const JOB: Duration = Duration::from_millis(10);
 /// From the scheduled arrival.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Of the capacity; those that are rows are measured for longer.
+/// Of the capacity; those that are rows are measured for longer, the others only to be drawn.
 const LOADS: [f64; 5] = [0.5, 1.0, 1.5, 2.0, 3.0];
 const ROWS: [f64; 2] = [1.5, 3.0];
 /// Goodput, of the capacity.
@@ -161,7 +161,7 @@ pub(crate) fn rows(bench: &mut Bench) -> Vec<Row> {
     let mut rows = Vec::new();
     for load in LOADS {
         let is_row = ROWS.contains(&load);
-        if bench.options.quick && !is_row {
+        if !bench.options.draws() && !is_row {
             continue;
         }
         let window = if is_row { longer } else { shorter };

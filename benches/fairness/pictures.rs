@@ -7,8 +7,8 @@ use std::path::Path;
 
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::{
-    ChartBuilder, Circle, DashedLineSeries, IntoDrawingArea, IntoLogRange, LineSeries, PathElement,
-    RGBColor, SVGBackend, SeriesLabelPosition, TriangleMarker,
+    ChartBuilder, Circle, IntoDrawingArea, IntoLogRange, LineSeries, PathElement, RGBColor,
+    SVGBackend, SeriesLabelPosition, TriangleMarker,
 };
 use plotters::style::{Color, WHITE};
 
@@ -115,6 +115,8 @@ struct Frame<'a> {
     title: &'a str,
     x: &'a str,
     y: &'a str,
+    /// Each point is marked.
+    has_dots: bool,
     legend: SeriesLabelPosition,
 }
 
@@ -146,7 +148,7 @@ where
         .draw()?;
     for mark in marks {
         let points = mark.points.iter().map(|point| point.at);
-        chart.draw_series(DashedLineSeries::new(points, 4, 4, GREY.stroke_width(1)))?;
+        chart.draw_series(LineSeries::new(points, GREY.stroke_width(1)))?;
     }
     let mut lines: Vec<_> = lines.iter().collect();
     lines.sort_by_key(|line| place(line.name));
@@ -161,6 +163,7 @@ where
             .legend(sample);
         let (ends, dots): (Vec<Point>, Vec<Point>) =
             line.points.iter().partition(|point| point.is_least);
+        let dots = if frame.has_dots { dots } else { Vec::new() };
         let dot = |point: Point| Circle::new(point.at, 3, colour.filled());
         chart.draw_series(dots.into_iter().map(dot))?;
         let end = |point: Point| TriangleMarker::new(point.at, 7, colour.filled());
@@ -193,9 +196,10 @@ fn flood(path: &Path, lines: &[Line]) -> Outcome {
         title: "How long B's job waits behind A's flood of 1 ms jobs",
         x: "jobs of A that wait",
         y: "ms (triangle: given up there)",
+        has_dots: true,
         legend: SeriesLabelPosition::UpperLeft,
     };
-    let axes = ((80.0..150_000.0).log_scale(), (0.02..5_000.0).log_scale());
+    let axes = ((80.0..150_000.0).log_scale(), (0.003..9_000.0).log_scale());
     chart(&frame, axes, lines, &[])
 }
 
@@ -205,6 +209,7 @@ fn goodput(path: &Path, lines: &[Line]) -> Outcome {
         title: "Calls of 10 ms that are answered within 100 ms",
         x: "calls that come, in % of capacity",
         y: "answered in time, in % of capacity",
+        has_dots: true,
         legend: SeriesLabelPosition::MiddleRight,
     };
     let axes: (Range<f64>, Range<f64>) = (40.0..310.0, 0.0..105.0);
@@ -217,6 +222,7 @@ fn shares(path: &Path, shares: &[(f64, Vec<f64>)]) -> Outcome {
         title: "Three lanes of weights 1 : 2 : 4, jobs of 0.1 to 20 ms mixed",
         x: "seconds",
         y: "share of the run time, in %, of each 250 ms",
+        has_dots: false,
         legend: SeriesLabelPosition::UpperRight,
     };
     let point = |at, share: f64| Point {
@@ -234,6 +240,6 @@ fn shares(path: &Path, shares: &[(f64, Vec<f64>)]) -> Outcome {
         name: "its weight",
         points: [0.0, end].map(|at| point(at, weight / 7.0)).into(),
     });
-    let axes: (Range<f64>, Range<f64>) = (0.0..end, 0.0..70.0);
+    let axes: (Range<f64>, Range<f64>) = (0.0..end, 0.0..90.0);
     chart(&frame, axes, &lines, &marks)
 }

@@ -82,7 +82,7 @@ fn waits(window: Duration) -> Vec<Duration> {
     let runtime = subjects::runtime();
     let offload = Offload::builder()
         .io_max_threads(THREADS)
-        .io_ageing(AGEING)
+        .ageing(AGEING)
         .build()
         .expect("a valid configuration");
     let is_over = Arc::new(AtomicBool::new(false));
@@ -131,16 +131,21 @@ pub(crate) fn overtaking(_: &mut Bench) -> Vec<Row> {
 pub(crate) fn ageing(bench: &mut Bench) -> Vec<Row> {
     let waits = waits(Duration::from_secs(if bench.options.quick { 1 } else { 3 }));
     let in_ms = |wait: Duration| wait.as_secs_f64() * 1e3;
+    println!("  {} normal jobs", waits.len());
     let longest = waits.iter().copied().max().unwrap_or(Duration::MAX);
     let shortest = waits.iter().copied().min().unwrap_or_default();
     vec![Row {
         name: "ageing",
         what: format!(
-            "normal jobs beside an endless flood of high ones, ageing after {:.0} ms: waits of {}",
-            in_ms(AGEING),
-            waits.len()
+            "normal jobs, one at a time, beside an endless flood of high ones; ageing after {:.0} ms: \
+             their waits",
+            in_ms(AGEING)
         ),
-        wanted: format!("at most {:.0} ms more", in_ms(SLACK)),
+        wanted: format!(
+            "at most {:.0} ms, and {:.0} ms for a thread to get free",
+            in_ms(AGEING),
+            in_ms(SLACK)
+        ),
         measured: vec![format!(
             "{:.1} to {:.1} ms",
             in_ms(shortest),

@@ -151,7 +151,7 @@ fn uneven(lane: usize, _number: u64, _seed: u64) -> Duration {
 pub(crate) fn weighted(bench: &mut Bench) -> Vec<Row> {
     let window = Duration::from_secs(if bench.options.quick { 4 } else { 10 });
     let (runtime, offload) = (subjects::runtime(), subjects::offload(crate::THREADS));
-    let lanes = WEIGHTS.map(|weight| offload.lane(&format!("of {weight}")));
+    let lanes = WEIGHTS.map(|weight| offload.lane(&format!("of {weight}")).weight(weight));
     let call: Call = Arc::new(move |lane, work| {
         let lane: &Lane = &lanes[lane];
         let call = offramp::offload_io(work).lane(lane);
