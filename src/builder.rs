@@ -153,6 +153,13 @@ impl Builder {
     }
 
     /// Jobs that may wait in each pool at all: 1 to 2^30. Bounds the pool's memory.
+    ///
+    /// Under [`Policy::Wait`] the lane pays that has most jobs waiting, of [lanes](crate::Lane)
+    /// and [tenants](crate::Offloaded::tenant): a call that comes to a full pool is refused
+    /// ([`Overloaded`](crate::OffloadError::Overloaded)) if with it its own lane would have as many
+    /// as any, else that lane's newest call is, whose closure is dropped by the one that
+    /// comes. Calls that [must run](crate::Offloaded::must_run) are neither refused nor made
+    /// to pay. If the scheduler is kept busy for some 10 µs, the call that comes is refused.
     pub fn max_pending(mut self, jobs: usize) -> Self {
         self.max_pending = Some(jobs);
         self

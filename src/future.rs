@@ -13,8 +13,9 @@ use crate::handle::{Handle, OnLeave, Submitted};
 use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::outcome::Flatten;
-use crate::pool::{Kind, Limit};
+use crate::pool::Kind;
 use crate::priority::Priority;
+use crate::submit::Limit;
 #[cfg(feature = "tokio")]
 use crate::tokio_runtime::ClockLook;
 use crate::waiting::Inline;
@@ -88,10 +89,20 @@ pub struct Offloaded<F, R, Form = Plain> {
 }
 
 /// Where a call waits.
-enum Line {
+#[derive(Clone)]
+pub(crate) enum Line {
     Lane(Lane),
     /// By its hashed key.
     Tenant(u128),
+}
+
+impl Line {
+    pub(crate) fn lane(&self) -> Option<&Lane> {
+        match self {
+            Self::Lane(lane) => Some(lane),
+            Self::Tenant(_) => None,
+        }
+    }
 }
 
 enum Call<R, F> {
@@ -243,13 +254,9 @@ where
 
     /// The pools it is for.
     fn resolve(&mut self) -> Result<Offload, OffloadError> {
-        let lane = match &self.line {
-            Some(Line::Lane(lane)) => Some(lane),
-            _ => None,
-        };
         let offload = match self.on.take() {
             Some(offload) => offload,
-            None => Offload::of(lane)?,
+            None => Offload::of(self.line.as_ref().and_then(Line::lane))?,
         };
         self.on = Some(offload.clone());
         Ok(offload)

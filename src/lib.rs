@@ -50,7 +50,11 @@ mod future;
 #[cfg(not(offramp_loom))]
 mod handle;
 #[cfg(not(offramp_loom))]
+mod install;
+#[cfg(not(offramp_loom))]
 mod lane;
+#[cfg(not(offramp_loom))]
+mod misuse;
 #[cfg(not(offramp_loom))]
 mod offload;
 #[cfg(not(offramp_loom))]
@@ -62,9 +66,13 @@ mod pool;
 #[cfg(not(offramp_loom))]
 mod saturation;
 #[cfg(not(offramp_loom))]
+mod scoped;
+#[cfg(not(offramp_loom))]
 mod shutdown;
 #[cfg(not(offramp_loom))]
 mod stats;
+#[cfg(not(offramp_loom))]
+mod submit;
 #[cfg(not(offramp_loom))]
 mod supervisor;
 #[cfg(all(doctest, not(offramp_loom)))]
@@ -102,9 +110,12 @@ pub use crate::{
     error::{OffloadError, Panicked, Refused},
     future::Offloaded,
     handle::Handle,
+    install::{AlreadyInstalled, install},
     lane::Lane,
-    offload::{AlreadyInstalled, Offload, Policy, Scoped, install},
+    misuse::{Misuse, MisuseKind},
+    offload::{Offload, Policy},
     outcome::Flatten,
+    scoped::Scoped,
     shutdown::{Backlog, Report, Shutdown},
     stats::{Histogram, PoolStats, Stats},
 };

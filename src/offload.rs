@@ -6,23 +6,22 @@ use crate::builder::{Builder, ConfigError, MOST_THREADS};
 use crate::context::Hooks;
 use crate::core::lane_state::LaneState;
 use crate::error::OffloadError;
+use crate::install;
 use crate::lane::{self, Lane};
-use crate::pool::{Kind, Limit};
+use crate::misuse::Misuse;
+use crate::pool::Kind;
 use crate::priority::Priority;
+use crate::scoped::{Scope, Scoped};
 use crate::shutdown::{Backlog, Shutdown};
 use crate::stats::Stats;
+use crate::submit::Limit;
 use crate::supervisor::Supervisor;
 use parking_lot::Mutex;
-use pin_project::pin_project;
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What happens to an awaited call when the queue is full.
@@ -107,8 +106,6 @@ impl WeakOffload {
     }
 }
 
-static GLOBAL: OnceLock<Offload> = OnceLock::new();
-
 impl Offload {
     /// Starts a configuration.
     pub fn builder() -> Builder {
@@ -146,19 +143,14 @@ impl Offload {
         Self { shared }
     }
 
-    /// The process-wide default: the [`install`]ed one, or else one made here from the
+    /// The process-wide default: the [installed](crate::install) one, or else one made here from the
     /// environment and the default sizes.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] names the `OFFRAMP_*` variable whose value is not valid.
     pub fn global() -> Result<Self, ConfigError> {
-        if let Some(offload) = GLOBAL.get() {
-            return Ok(offload.clone());
-        }
-        let offload = Self::builder().build()?;
-        // Should another thread be faster, ours has started nothing yet.
-        Ok(GLOBAL.get_or_init(|| offload).clone())
+        install::get_or_install(|| Self::builder().build())
     }
 
     /// A snapshot of what the pools have done and do.
@@ -171,6 +163,40 @@ impl Offload {
             cpu: self.shared.cpu.pool().stats(),
             dedicated: self.shared.dedicated.pool().stats(),
         }
+    }
+
+    /// Call sites whose jobs were seen to be in the wrong pool, or to run for far longer than
+    /// usual: an I/O job that computes, a CPU job that sleeps. Each is logged once, too, at
+    /// level `warn`, with the call site and what to do about it.
+    ///
+    /// A thread looks at its first job and then at every sixteenth, so what happens often is
+    /// seen soon, and what happens once may not be. Jobs below 10 ms are never reported; what a
+    /// job waits for in [`wait`](crate::Offloaded::wait) and [`Job::block_on`](crate::Job::block_on)
+    /// does not count. CPU time is known on Unix, and who waited for a CPU on Linux:
+    /// elsewhere less is reported.
+    ///
+    /// ```
+    /// use offramp::{MisuseKind, Offload, offload_io};
+    /// use std::time::{Duration, Instant};
+    /// # futures::executor::block_on(async {
+    /// let offload = Offload::builder().build()?;
+    /// let spin = || {
+    ///     let start = Instant::now();
+    ///     while start.elapsed() < Duration::from_millis(50) {}
+    /// };
+    /// offload_io(spin).on(&offload).label("spin").await?;
+    /// for misuse in offload.misuse() {
+    ///     println!("{misuse}");
+    ///     assert_eq!(misuse.kind, MisuseKind::BurnsCpu);
+    /// }
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn misuse(&self) -> Vec<Misuse> {
+        let pools = [&self.shared.io, &self.shared.cpu];
+        let of = |turns: &Turns| turns.pool().sites.all();
+        pools.into_iter().flat_map(of).collect()
     }
 
     /// Refuses new calls from the first poll on, runs or discards what waits, and is ready
@@ -203,10 +229,7 @@ impl Offload {
     /// `future` is go to this instance instead of the process-wide default. Those of tasks
     /// that `future` spawns do not.
     pub fn scoped<F: Future>(&self, future: F) -> Scoped<F> {
-        Scoped {
-            offload: self.clone(),
-            future,
-        }
+        Scoped::new(self.clone(), future)
     }
 
     /// [`scoped`](Self::scoped) for code that is not async.
@@ -217,11 +240,7 @@ impl Offload {
 
     /// Where a call without an `on` goes.
     pub(crate) fn present() -> Result<Self, ConfigError> {
-        let scoped = SCOPE.try_with(|scope| scope.borrow().clone());
-        match scoped {
-            Ok(Some(offload)) => Ok(offload),
-            _ => Self::global(),
-        }
+        Scope::present().map_or_else(Self::global, Ok)
     }
 
     /// Where a call without an `on` goes that waits in `lane`.
@@ -408,81 +427,3 @@ impl fmt::Debug for Offload {
             .finish_non_exhaustive()
     }
 }
-
-thread_local! {
-    static SCOPE: RefCell<Option<Offload>> = const { RefCell::new(None) };
-}
-
-/// The default of this thread is another one until this is dropped.
-struct Scope {
-    before: Option<Offload>,
-}
-
-impl Scope {
-    fn enter(offload: &Offload) -> Self {
-        let before = SCOPE.try_with(|scope| scope.replace(Some(offload.clone())));
-        Self {
-            before: before.unwrap_or_default(),
-        }
-    }
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        let before = self.before.take();
-        drop(SCOPE.try_with(|scope| scope.replace(before)));
-    }
-}
-
-/// The future made by [`Offload::scoped`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are awaited"]
-#[pin_project]
-pub struct Scoped<F> {
-    offload: Offload,
-    #[pin]
-    future: F,
-}
-
-impl<F: Future> Future for Scoped<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _scope = Scope::enter(this.offload);
-        this.future.poll(cx)
-    }
-}
-
-/// Makes `offload` the process-wide default.
-///
-/// # Errors
-///
-/// [`AlreadyInstalled`] gives it back if there is a default: also one that the first
-/// call without an [`on`](crate::Offloaded::on) has made.
-pub fn install(offload: Offload) -> Result<(), AlreadyInstalled> {
-    GLOBAL.set(offload).map_err(AlreadyInstalled)
-}
-
-/// There is a process-wide default already.
-#[derive(Debug)]
-pub struct AlreadyInstalled(Offload);
-
-impl AlreadyInstalled {
-    /// The one that was not installed.
-    #[must_use]
-    pub fn into_inner(self) -> Offload {
-        self.0
-    }
-}
-
-impl fmt::Display for AlreadyInstalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "a process-wide `Offload` exists already: \
-             install yours before the first call, and only once",
-        )
-    }
-}
-
-impl Error for AlreadyInstalled {}

@@ -5,23 +5,20 @@ use crate::backend::{Backend, Turns};
 use crate::clock;
 use crate::core::alarms::Alarm;
 use crate::core::caller::{Caller, Cancelled, Left};
-use crate::core::extension::Expired;
-use crate::core::extension::Extension;
-use crate::core::job::{self, Ended, Failure, Header, Work};
+use crate::core::job::{Ended, Failure, Header};
 use crate::core::lane_state::LaneState;
-use crate::core::queue::{Full, Permit, Queue};
+use crate::core::queue::Queue;
 use crate::core::running::{Freed, Running};
 use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::current::{self, Entered};
-use crate::error::OffloadError;
 use crate::fork;
+use crate::misuse::{Sample, Sites};
 use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
 use parking_lot::Mutex;
 use std::cell::Cell;
-use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -61,6 +58,7 @@ pub(crate) struct Pool {
     pub(crate) is_inline: bool,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) activity: Activity,
+    pub(crate) sites: Sites,
     /// An alarm is armed for jobs that overstay.
     pub(crate) is_watched: AtomicBool,
     pub(crate) watch: Mutex<Option<Arc<Alarm>>>,
@@ -76,21 +74,6 @@ pub(crate) struct Lanes {
     pub(crate) max_orphans: usize,
     /// In nanoseconds, see [`Priority`](crate::Priority).
     pub(crate) ageing: u64,
-}
-
-/// How many jobs may wait.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limit {
-    pub(crate) jobs: usize,
-    /// Beyond it the lane pays that has most of them.
-    pub(crate) by_lane: bool,
-}
-
-impl Limit {
-    pub(crate) const NONE: Self = Self {
-        jobs: usize::MAX,
-        by_lane: false,
-    };
 }
 
 impl Pool {
@@ -118,6 +101,7 @@ impl Pool {
             is_inline,
             supervisor,
             activity: Activity::new(warn_after),
+            sites: Sites::new(kind),
             is_watched: AtomicBool::new(false),
             watch: Mutex::new(None),
             owner: OnceLock::new(),
@@ -178,7 +162,7 @@ impl Turns {
     pub(crate) fn run(&self, job: Running, now: u64, is_inline: bool) {
         match self.begin(job.header(), job.is_unwanted(), now) {
             Ok(start) => {
-                let lent = Cell::new(0);
+                let (lent, sample) = (Cell::new(0), Sample::start());
                 let (finished, ended) = job.run(self.origin(), |view| {
                     self.enter(view, start, is_inline, &lent)
                 });
@@ -187,6 +171,9 @@ impl Turns {
                 }
                 let ran = self.end(ended, start).saturating_sub(lent.get());
                 self.pool().queue.settle(&finished, ran);
+                if let Some(sample) = sample {
+                    self.pool().sites.look(&sample, finished.header(), ran);
+                }
                 if let Some(freed) = finished.complete() {
                     self.freed(&freed);
                 }
@@ -217,7 +204,7 @@ impl Turns {
         }
     }
 
-    fn freed(&self, freed: &Freed) {
+    pub(crate) fn freed(&self, freed: &Freed) {
         let pool = self.pool();
         if freed.is_orphan {
             pool.counters.orphan_ended();
@@ -295,112 +282,6 @@ impl Turns {
     /// For [`Job::turns`].
     fn origin(&self) -> *const () {
         std::ptr::from_ref(self).cast()
-    }
-
-    /// Submits `work`, or hands it back with the reason.
-    pub(crate) fn submit<W: Work>(
-        &self,
-        work: W,
-        limit: Limit,
-        waker: Option<Waker>,
-        extension: Option<Box<Extension>>,
-        call_site: &'static Location<'static>,
-    ) -> Result<Caller<W::Output>, (W, OffloadError)> {
-        let pool = self.pool();
-        if pool.is_forked() {
-            return Err((work, OffloadError::Forked));
-        }
-        let now = clock::now();
-        pool.counters.submitted();
-        let deadline = extension.as_ref().and_then(|extension| extension.deadline);
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            pool.counters.expired();
-            contain(|| drop(waker));
-            let expired = Expired { waited: 0, ran: 0 };
-            return Err((work, expired.into()));
-        }
-        let lane = extension.as_ref().and_then(|own| own.lane.as_ref());
-        let inline = current::inline(self).filter(|_| current::may_run_inside(lane));
-        // What runs right here waits for nobody.
-        let time = deadline.filter(|_| inline.is_none());
-        let time = time.map(|deadline| deadline.saturating_sub(now));
-        let permit = match self.admit(limit, lane, time, now) {
-            Ok(permit) => permit,
-            Err(reason) => {
-                pool.counters.refused();
-                contain(|| drop(waker));
-                if pool.queue.is_closed() {
-                    // Until it was counted it may have looked like one that waits.
-                    pool.notify();
-                    return Err((work, OffloadError::ShutDown));
-                }
-                return Err((work, reason));
-            }
-        };
-        let job = job::allocate(work, now, waker, extension, call_site);
-        // SAFETY: a new job; its queue side goes to the queue, its caller side to
-        // `Caller`. If the queue is sealed both are still ours.
-        unsafe {
-            if let Some(inline) = inline {
-                inline.keep(pool.queue.keep(permit, job));
-                return Ok(Caller::new(job));
-            }
-            if pool.queue.push(permit, job).is_err() {
-                pool.counters.refused();
-                pool.notify();
-                return Err((job::dismantle::<W>(job), OffloadError::ShutDown));
-            }
-        }
-        pool.backend.demand(self);
-        // SAFETY: see above.
-        Ok(unsafe { Caller::new(job) })
-    }
-
-    /// Room for one more job of `lane`, which has so much `time`.
-    fn admit(
-        &self,
-        limit: Limit,
-        lane: Option<&Arc<LaneState>>,
-        time: Option<u64>,
-        now: u64,
-    ) -> Result<Permit, OffloadError> {
-        let pool = self.pool();
-        if let Some(time) = time {
-            let expected = pool.queue.expect(lane, now);
-            if let Some(expected) = expected.filter(|expected| !expected.fits(time)) {
-                self.demand_if_needed();
-                return Err(OffloadError::Overloaded {
-                    limit: expected.ahead,
-                    expected: Some(Duration::from_nanos(expected.wait)),
-                });
-            }
-        }
-        let mut permit = pool.queue.admit(limit.jobs, lane);
-        if limit.by_lane && permit.is_err() {
-            let (room, evicted) = pool.queue.make_room(limit.jobs, lane);
-            for freed in evicted.fail(|| pool.counters.refused(), limit.jobs) {
-                self.freed(&freed);
-            }
-            permit = room;
-        }
-        permit.map_err(|full| {
-            if limit.by_lane {
-                self.demand_if_needed();
-            }
-            OffloadError::Overloaded {
-                limit: match full {
-                    Full::Pool => limit.jobs,
-                    Full::Lane(jobs) => jobs,
-                },
-                expected: None,
-            }
-        })
-    }
-
-    fn demand_if_needed(&self) {
-        if !self.is_empty() {
-            self.pool().backend.demand(self);
-        }
     }
 
     /// Jobs of `lane`, or of any (`None`), may run that could not so far.

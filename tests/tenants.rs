@@ -5,7 +5,11 @@ mod common;
 mod heap;
 
 use common::{Gate, Occupied, Random, alone, wait_until, watchdog};
-use offramp::{Blocking, Handle, Offload, OffloadError, offload_cpu, offload_io};
+use futures::StreamExt;
+use futures::future::{BoxFuture, join_all};
+use offramp::{
+    Blocking, Handle, Offload, OffloadError, Unblock, offload_cpu, offload_io, offload_iter,
+};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -235,6 +239,56 @@ fn a_call_of_a_value_has_no_tenant() {
         panic!("{ran:?}");
     };
     assert!(error.to_string().contains("tenant"), "{error}");
+}
+
+/// A stream, a value and files of a tenant that has an orphan wait like its calls.
+#[test]
+fn adapters_have_tenants_too() {
+    let _watchdog = watchdog("adapters of a tenant");
+    let builder = Offload::builder().io_max_threads(2).max_orphans(1);
+    let offload = builder.build().unwrap();
+    let (gate, (running, started)) = (Gate::new(), mpsc::channel());
+    let hangs = offload_io({
+        let gate = gate.clone();
+        move || {
+            running.send(()).unwrap();
+            gate.pass();
+        }
+    });
+    let hangs = hangs.on(&offload).tenant("a").try_spawn().unwrap();
+    started.recv().unwrap();
+    drop(hangs);
+    let is_first_of = |tenant: &'static str| {
+        let mut items = offload_iter(0..1).on(&offload).tenant(tenant);
+        let mut value = Unblock::new(1).on(&offload).tenant(tenant);
+        let mut waits = vec![
+            Box::pin(async move { items.next().await.is_some() }) as BoxFuture<'static, bool>,
+            Box::pin(async move { value.with_mut(|value| *value == 1).await }),
+        ];
+        #[cfg(feature = "fs")]
+        {
+            let paths = ["Cargo.toml"];
+            let mut files = offramp::fs::read_many(paths, 1).on(&offload).tenant(tenant);
+            waits.push(Box::pin(async move { files.next().await.is_some() }));
+            let mut lines = offramp::fs::lines("Cargo.toml").on(&offload).tenant(tenant);
+            waits.push(Box::pin(async move { lines.next().await.is_some() }));
+        }
+        waits
+    };
+    let blocked = is_first_of("a");
+    let count = blocked.len() as u64;
+    let blocked = std::thread::spawn(|| pollster::block_on(join_all(blocked)));
+    wait_until("they wait", || offload.stats().io.queued == count);
+    assert!(
+        pollster::block_on(join_all(is_first_of("b")))
+            .iter()
+            .all(|is| *is)
+    );
+    // What the streams of "b" left behind is gone; the others wait behind their own orphan.
+    wait_until("only they wait", || offload.stats().io.queued == count);
+    assert!(!blocked.is_finished());
+    gate.open();
+    assert!(blocked.join().unwrap().iter().all(|is| *is));
 }
 
 /// 100,000 tenants come, some at the same time, are dropped or run, and go.

@@ -14,6 +14,7 @@ use crate::offload::Offload;
 use futures_core::{FusedStream, Stream};
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::Hash;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -146,6 +147,14 @@ where
     pub fn lane(mut self, lane: &Lane) -> Self {
         if self.items.is_none() {
             self.place.lane(lane);
+        }
+        self
+    }
+
+    /// The chunks wait in the line of this tenant, see [`tenant`](crate::Offloaded::tenant).
+    pub fn tenant(mut self, key: impl Hash) -> Self {
+        if self.items.is_none() {
+            self.place.tenant(key);
         }
         self
     }

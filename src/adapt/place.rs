@@ -2,17 +2,19 @@
 
 use crate::closure::Closure;
 use crate::error::OffloadError;
-use crate::future::Offloaded;
+use crate::future::options::hashed;
+use crate::future::{Line, Offloaded};
 use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::pool::Kind;
 use std::borrow::Cow;
+use std::hash::Hash;
 
 /// The options that adapters share with a call.
 #[derive(Default)]
 pub(crate) struct Place {
     on: Option<Offload>,
-    lane: Option<Lane>,
+    line: Option<Line>,
     pub(crate) label: Option<Cow<'static, str>>,
 }
 
@@ -22,14 +24,18 @@ impl Place {
     }
 
     pub(crate) fn lane(&mut self, lane: &Lane) {
-        self.lane = Some(lane.clone());
+        self.line = Some(Line::Lane(lane.clone()));
+    }
+
+    pub(crate) fn tenant(&mut self, key: impl Hash) {
+        self.line = Some(Line::Tenant(hashed(&key)));
     }
 
     /// The pools of all its jobs: once found they stay the same.
     pub(crate) fn offload(&mut self) -> Result<Offload, OffloadError> {
         let offload = match self.on.take() {
             Some(offload) => offload,
-            None => Offload::of(self.lane.as_ref())?,
+            None => Offload::of(self.line.as_ref().and_then(Line::lane))?,
         };
         self.on = Some(offload.clone());
         Ok(offload)
@@ -47,8 +53,8 @@ impl Place {
         if let Some(offload) = &self.on {
             call = call.on(offload);
         }
-        if let Some(lane) = &self.lane {
-            call = call.lane(lane);
+        if let Some(line) = &self.line {
+            call = call.in_line(line.clone());
         }
         if let Some(label) = &self.label {
             call = call.label(label.clone());

@@ -4,6 +4,7 @@
 //! check all of it; README.md beside this file is the protocol with its proof
 //! sketch.
 
+pub(crate) mod admission;
 pub(crate) mod alarms;
 pub(crate) mod caller;
 pub(crate) mod crew;
@@ -18,9 +19,9 @@ mod lanes;
 mod lending;
 mod line;
 mod pace;
+mod places;
 pub(crate) mod queue;
 pub(crate) mod residents;
-pub(crate) mod room;
 pub(crate) mod running;
 mod seat;
 mod slots;

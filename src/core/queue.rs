@@ -3,6 +3,7 @@
 //! Submitters `admit` and `push`, workers call `next`, cancellers `bury`. See
 //! the README beside this file for the protocol.
 
+use super::admission::Permit;
 use super::inbox::{Inbox, Sealed};
 use super::job::{Failure, Header};
 use super::lane_state::LaneState;
@@ -22,13 +23,9 @@ use std::sync::Arc;
 /// for more jobs than the one it added, but few enough not to hold up an event loop.
 const STEPS_PER_BURIAL: usize = 32;
 
-/// So many shells more than `limit` may be about before `admit` refuses. They pile up
-/// only while the lock's holder is kept from running and others go on cancelling.
-pub(crate) const SPARE_SHELLS: usize = 1024;
-
 pub(crate) struct Queue {
     /// Jobs admitted and not yet started, cancelled or failed.
-    pending: CachePadded<AtomicUsize>,
+    pub(super) pending: CachePadded<AtomicUsize>,
     pub(super) inbox: CachePadded<Inbox>,
     pub(super) lanes: CachePadded<Mutex<Lanes>>,
     /// Whether the lanes, or what is on its way to them, hold jobs. Written under
@@ -37,25 +34,12 @@ pub(crate) struct Queue {
     /// Shells of cancelled jobs, to be unlinked; a push-only stack like the inbox.
     graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
-    shells: plain::AtomicUsize,
+    pub(super) shells: plain::AtomicUsize,
     /// The lanes of calls that name none, by class.
     shared: [Arc<LaneState>; CLASSES],
     /// A call has named a lane: from then on there may be several.
     pub(super) has_lanes: plain::AtomicBool,
 }
-
-/// Which limit a job would exceed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Full {
-    Pool,
-    /// Its lane's, of so many.
-    Lane(usize),
-}
-
-/// The right to push one job.
-#[must_use]
-#[derive(Debug)]
-pub(crate) struct Permit(());
 
 /// A job that was admitted and not pushed: its submitter runs it itself.
 #[must_use]
@@ -97,72 +81,6 @@ impl Queue {
 
     fn lane<'a>(&'a self, named: Option<&'a Arc<LaneState>>) -> &'a Arc<LaneState> {
         named.unwrap_or(&self.shared[Priority::Normal as usize])
-    }
-
-    /// Takes up room for one job in its lane, if it names one, and in the pool.
-    ///
-    /// # Errors
-    ///
-    /// Which limit it was.
-    pub(crate) fn admit(
-        &self,
-        limit: usize,
-        lane: Option<&Arc<LaneState>>,
-    ) -> Result<Permit, Full> {
-        if let Some(lane) = lane {
-            self.has_lanes.store(true, Ordering::Relaxed);
-            lane.admit(limit == usize::MAX).map_err(Full::Lane)?;
-        }
-        let permit = self.admit_to_pool(limit);
-        if let (None, Some(lane)) = (&permit, lane) {
-            lane.leave();
-        }
-        permit.ok_or(Full::Pool)
-    }
-
-    /// The pool's part: unless `limit` jobs are pending, or more shells than that wait to be
-    /// freed.
-    fn admit_to_pool(&self, limit: usize) -> Option<Permit> {
-        if self.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
-            return None;
-        }
-        if planted("queue: admit in two steps") {
-            if self.pending.load(Ordering::Relaxed) >= limit {
-                return None;
-            }
-            self.pending.fetch_add(1, Ordering::Relaxed);
-            return Some(Permit(()));
-        }
-        // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
-        let mut pending = self.pending.hint();
-        loop {
-            if pending >= limit {
-                return None;
-            }
-            match self.pending.compare_exchange_weak(
-                pending,
-                pending + 1,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Some(Permit(())),
-                Err(seen) => pending = seen,
-            }
-        }
-    }
-
-    /// Gives up room: the job was started, cancelled, failed, or never pushed.
-    pub(super) fn leave(&self, lane: Option<&Arc<LaneState>>) {
-        if let Some(lane) = lane {
-            lane.leave();
-        }
-        let before = self.pending.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0);
-    }
-
-    fn cancel_permit(&self, permit: Permit, lane: Option<&Arc<LaneState>>) {
-        let Permit(()) = permit;
-        self.leave(lane);
     }
 
     /// How many jobs wait. No decision may depend on its being exact.

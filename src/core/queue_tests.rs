@@ -1,7 +1,8 @@
 //! What loom's steps would make too long.
 
-use super::{Queue, SPARE_SHELLS};
+use super::Queue;
 use crate::cancel::Stopped;
+use crate::core::admission::SPARE_SHELLS;
 use crate::core::caller::Caller;
 use crate::core::job::{self, Work};
 use crate::core::view::Job;

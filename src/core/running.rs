@@ -119,7 +119,7 @@ impl Drop for Running {
 }
 
 impl Finished {
-    fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &Header {
         // SAFETY: alive until this side leaves, in `complete`.
         unsafe { self.job.as_ref() }
     }

@@ -8,6 +8,7 @@ use futures_core::{FusedStream, Stream};
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
+use std::hash::Hash;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -101,6 +102,11 @@ impl<P: Parts> FileStream<P> {
         self
     }
 
+    pub(super) fn tenant(mut self, key: impl Hash) -> Self {
+        self.parts = self.parts.tenant(key);
+        self
+    }
+
     pub(super) fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
         self.parts = self.parts.label(label);
         self
@@ -157,6 +163,12 @@ macro_rules! file_stream {
             /// Its jobs wait in `lane`.
             pub fn lane(mut self, lane: &$crate::Lane) -> Self {
                 self.stream = self.stream.lane(lane);
+                self
+            }
+
+            /// Its jobs wait in the line of this tenant.
+            pub fn tenant(mut self, key: impl std::hash::Hash) -> Self {
+                self.stream = self.stream.tenant(key);
                 self
             }
 

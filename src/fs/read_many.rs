@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
+use std::hash::Hash;
 use std::io::{self, Read};
 use std::iter::Fuse;
 use std::mem;
@@ -146,6 +147,12 @@ impl<I> ReadMany<I> {
     /// Its jobs wait in `lane`, on its pools if no others are named.
     pub fn lane(mut self, lane: &Lane) -> Self {
         self.place.lane(lane);
+        self
+    }
+
+    /// Its jobs wait in the line of this tenant, see [`tenant`](crate::Offloaded::tenant).
+    pub fn tenant(mut self, key: impl Hash) -> Self {
+        self.place.tenant(key);
         self
     }
 

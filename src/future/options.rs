@@ -77,6 +77,12 @@ where
         self
     }
 
+    /// For adapters, whose calls all have the same.
+    pub(crate) fn in_line(mut self, line: Line) -> Self {
+        self.line = Some(line);
+        self
+    }
+
     /// Which calls go before it, and which after: see [`Priority`]. Without this it is
     /// `Normal`, or what an I/O job that makes the call has itself.
     ///

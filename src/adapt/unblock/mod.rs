@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use std::any::Any;
 use std::borrow::Cow;
 use std::future::poll_fn;
+use std::hash::Hash;
 use std::io::{self, SeekFrom};
 use std::task::{Context, Poll};
 use std::{fmt, mem};
@@ -189,6 +190,15 @@ impl<T: Send + 'static> Unblock<T> {
     pub fn lane(mut self, lane: &Lane) -> Self {
         if self.is_fresh() {
             self.place.lane(lane);
+        }
+        self
+    }
+
+    /// The calls wait in the line of this tenant, see [`tenant`](crate::Offloaded::tenant).
+    #[must_use]
+    pub fn tenant(mut self, key: impl Hash) -> Self {
+        if self.is_fresh() {
+            self.place.tenant(key);
         }
         self
     }

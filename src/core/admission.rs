@@ -1,15 +1,17 @@
-//! What a submitter finds out before it pushes, where the pool is full or time is short.
+//! What a submitter needs before it pushes: room, and time.
 //!
-//! Both need the scheduler's lock, for which submitters never sleep: they try, a while if they
-//! have to, and then go on without.
+//! Room is a matter of counters, unless there is none: then a job of another lane may have
+//! to give up its own. Who that is, and how long a job would have to wait, is known
+//! behind the scheduler's lock, for which submitters never sleep: they try, a while if they have
+//! to, and then go on without.
 
 use super::job::{Failure, Header};
 use super::lane_state::LaneState;
 use super::lanes::Lanes;
-use super::queue::{Full, Permit, Queue};
+use super::queue::Queue;
 use super::running::{Freed, Running};
 use super::state::Claim;
-use crate::sync::{Ordering, planted};
+use crate::sync::{Hint, Ordering, planted};
 use std::hint;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -21,6 +23,23 @@ const STEPS: usize = 256;
 /// How often one that needs room tries the lock: for some 10 µs, many times as long as it is
 /// held, unless its holder is kept from running.
 const TRIES: usize = if cfg!(offramp_loom) { 1 } else { 1_000 };
+
+/// So many shells more than `limit` may be about before `admit` refuses. They pile up
+/// only while the lock's holder is kept from running and others go on cancelling.
+pub(crate) const SPARE_SHELLS: usize = 1024;
+
+/// Which limit a job would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    Pool,
+    /// Its lane's, of so many.
+    Lane(usize),
+}
+
+/// The right to push one job.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Permit(pub(super) ());
 
 /// Jobs that lost their room, to be failed with no lock held.
 #[must_use]
@@ -38,6 +57,74 @@ impl Evicted {
 }
 
 impl Queue {
+    /// Takes up room for one job in its lane, if it names one, and in the pool.
+    ///
+    /// # Errors
+    ///
+    /// Which limit it was.
+    pub(crate) fn admit(
+        &self,
+        limit: usize,
+        lane: Option<&Arc<LaneState>>,
+    ) -> Result<Permit, Full> {
+        if let Some(lane) = lane {
+            if !self.has_lanes.load(Ordering::Relaxed) {
+                self.has_lanes.store(true, Ordering::Relaxed);
+            }
+            lane.admit(limit == usize::MAX).map_err(Full::Lane)?;
+        }
+        let permit = self.admit_to_pool(limit);
+        if let (None, Some(lane)) = (&permit, lane) {
+            lane.leave();
+        }
+        permit.ok_or(Full::Pool)
+    }
+
+    /// The pool's part: unless `limit` jobs are pending, or more shells than that wait to be
+    /// freed.
+    fn admit_to_pool(&self, limit: usize) -> Option<Permit> {
+        if self.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
+            return None;
+        }
+        if planted("queue: admit in two steps") {
+            if self.pending.load(Ordering::Relaxed) >= limit {
+                return None;
+            }
+            self.pending.fetch_add(1, Ordering::Relaxed);
+            return Some(Permit(()));
+        }
+        // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
+        let mut pending = self.pending.hint();
+        loop {
+            if pending >= limit {
+                return None;
+            }
+            match self.pending.compare_exchange_weak(
+                pending,
+                pending + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(Permit(())),
+                Err(seen) => pending = seen,
+            }
+        }
+    }
+
+    /// Gives up room: the job was started, cancelled, failed, or never pushed.
+    pub(super) fn leave(&self, lane: Option<&Arc<LaneState>>) {
+        if let Some(lane) = lane {
+            lane.leave();
+        }
+        let before = self.pending.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0);
+    }
+
+    pub(super) fn cancel_permit(&self, permit: Permit, lane: Option<&Arc<LaneState>>) {
+        let Permit(()) = permit;
+        self.leave(lane);
+    }
+
     /// The pool is full for a job of `lane`: the lane with most jobs pays, by its newest,
     /// unless that would be the job itself. Whoever is refused makes sure that a worker looks.
     ///
@@ -66,7 +153,8 @@ impl Queue {
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, STEPS);
         let mut permit = self.admit(limit, lane);
-        while matches!(permit, Err(Full::Pool)) {
+        // Else one job less would make no room: more than may wait do, because they must run.
+        while matches!(permit, Err(Full::Pool)) && self.pending.hint() == limit {
             let Some(job) = lanes.evict(lane) else { break };
             self.leave(job.header().lane());
             evicted.0.push(job);
