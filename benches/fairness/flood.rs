@@ -126,7 +126,7 @@ pub(crate) fn rows(bench: &mut Bench) -> Vec<Row> {
         Some((_, waited)) => format!("> {:.1} s", waited.as_secs_f64()),
         None => {
             let longest = seen.longest_wait().as_secs_f64() * 1e3;
-            format!("{:.1} ms, longest {longest:.1} ms", seen.usual_wait().0)
+            format!("{:.2} ms, longest {longest:.1} ms", seen.usual_wait().0)
         }
     };
     let ours = &last[0];
@@ -144,7 +144,7 @@ pub(crate) fn rows(bench: &mut Bench) -> Vec<Row> {
         },
         Row {
             name: "flood, time",
-            what: "B's wait there".to_owned(),
+            what: "B's wait there, as a rule".to_owned(),
             wanted: "–".to_owned(),
             measured: last.iter().map(wait_cell).collect(),
             holds: true,
