@@ -19,12 +19,12 @@ use lexopt::prelude::{Long, ValueExt};
 use offramp::Offload;
 use tokio::runtime::Runtime;
 
-// The other bench uses the rest of them.
+// The other benches use the rest of them.
 #[allow(dead_code)]
-#[path = "peers/machine.rs"]
+#[path = "common/machine.rs"]
 mod machine;
 #[allow(dead_code)]
-#[path = "peers/stats.rs"]
+#[path = "common/stats.rs"]
 mod stats;
 
 const FILES: usize = 10_000;

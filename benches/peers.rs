@@ -30,14 +30,18 @@ use crate::args::{Action, Options, Pass};
 mod args;
 #[path = "peers/load.rs"]
 mod load;
-#[path = "peers/machine.rs"]
+#[path = "common/machine.rs"]
 mod machine;
-#[path = "peers/pools.rs"]
+#[path = "common/pools.rs"]
 mod pools;
 #[path = "peers/report.rs"]
 mod report;
-#[path = "peers/stats.rs"]
+// `fairness` uses the rest of it.
+#[allow(dead_code)]
+#[path = "common/stats.rs"]
 mod stats;
+#[path = "peers/subjects.rs"]
+mod subjects;
 #[path = "peers/suite.rs"]
 mod suite;
 

@@ -38,6 +38,8 @@ pub mod defaults;
 mod environment;
 #[cfg(not(offramp_loom))]
 mod error;
+#[cfg(all(doctest, not(offramp_loom)))]
+mod fairness_doc;
 #[cfg(not(offramp_loom))]
 mod fork;
 #[cfg(not(offramp_loom))]

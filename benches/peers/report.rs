@@ -2,8 +2,8 @@
 
 use crate::args::Pass;
 use crate::load::Sample;
-use crate::pools::{OFFRAMP_CPU, OFFRAMP_DEFAULT, OFFRAMP_IO, TOKIO_CAPPED};
 use crate::stats::{self, Spread};
+use crate::subjects::{OFFRAMP_CPU, OFFRAMP_DEFAULT, OFFRAMP_IO, TOKIO_CAPPED};
 use crate::suite::CellResult;
 use crate::{CPU_THREADS, IO_THREADS};
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::args::{self, Options, Pass};
 use crate::load::{self, Sample};
-use crate::pools::{self, Subject};
 use crate::stats::Shuffler;
+use crate::subjects::{self, Subject};
 use crate::{machine, report};
 
 /// Shape of a load.
@@ -79,7 +79,7 @@ impl CellResult {
 pub(crate) fn run(pass: Pass, pin: Option<usize>, options: &Options) -> Vec<CellResult> {
     let machine_before = machine::machine_time();
     let busy_steps = load::calibrate(BUSY);
-    let subjects = pools::subjects(pass, options);
+    let subjects = subjects::of_pass(pass, options);
     report::print_pass(pass, pin, busy_steps);
 
     let mut shuffler = Shuffler::new(options.seed);

@@ -63,7 +63,7 @@ fn middle(sorted: &[f64]) -> f64 {
     }
 }
 
-/// SplitMix64: the same order of runs for the same seed, everywhere.
+/// SplitMix64: the same order of runs, and the same draws, for the same seed, everywhere.
 pub(crate) struct Shuffler(u64);
 
 impl Shuffler {
@@ -77,6 +77,11 @@ impl Shuffler {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// Evenly from 0 up to, and without, 1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Fisher and Yates.

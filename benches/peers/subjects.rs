@@ -1,16 +1,13 @@
-//! The implementations, behind one small trait.
-//!
-//! Each is called the way its documentation says, with nothing shared between them: a runtime each, of the same kind.
+//! Which implementations a pass runs, and with what sizes: a runtime each, of the same kind.
 
-use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 
 use crate::args::{self, Options, Pass};
 use crate::load::{self, Sample};
+use crate::pools::{Blocking, OfframpCpu, OfframpIo, Pool, Rayon, Tokio};
 use crate::suite::Cell;
 use crate::{CPU_THREADS, IO_THREADS, RUNTIME_WORKERS};
 
@@ -25,151 +22,6 @@ pub(crate) const OFFRAMP_IO: &str = "offramp-io";
 pub(crate) const OFFRAMP_CPU: &str = "offramp-cpu";
 pub(crate) const OFFRAMP_DEFAULT: &str = "offramp-default";
 pub(crate) const TOKIO_CAPPED: &str = "tokio-capped";
-
-/// A place where closures run off the event loop.
-pub(crate) trait Pool: Clone + Send + Sync + 'static {
-    /// A job that is on its way.
-    type Started: Future<Output: Send> + Send + 'static;
-
-    /// Submits now, awaits later.
-    fn start<F>(&self, work: F) -> Self::Started
-    where
-        F: FnOnce() -> u64 + Send + 'static;
-
-    /// The job's own value.
-    fn value(outcome: <Self::Started as Future>::Output) -> u64;
-
-    /// Submits and awaits.
-    fn call<F>(&self, work: F) -> impl Future<Output = u64> + Send
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        let started = self.start(work);
-        async move { Self::value(started.await) }
-    }
-}
-
-/// offramp's I/O pool. `call` is the lazy future, `start` is `try_spawn`.
-#[derive(Clone)]
-struct OfframpIo(offramp::Offload);
-
-impl Pool for OfframpIo {
-    type Started = offramp::Handle<u64>;
-
-    fn start<F>(&self, work: F) -> Self::Started
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        let Ok(handle) = offramp::offload_io(work).on(&self.0).try_spawn() else {
-            panic!("a pool with room for every job refused one");
-        };
-        handle
-    }
-
-    fn value(outcome: <Self::Started as Future>::Output) -> u64 {
-        outcome.expect("no job of this bench fails")
-    }
-
-    fn call<F>(&self, work: F) -> impl Future<Output = u64> + Send
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        let call = offramp::offload_io(work).on(&self.0);
-        async move { Self::value(call.await) }
-    }
-}
-
-/// offramp's CPU pool.
-#[derive(Clone)]
-struct OfframpCpu(offramp::Offload);
-
-impl Pool for OfframpCpu {
-    type Started = offramp::Handle<u64>;
-
-    fn start<F>(&self, work: F) -> Self::Started
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        let Ok(handle) = offramp::offload_cpu(work).on(&self.0).try_spawn() else {
-            panic!("a pool with room for every job refused one");
-        };
-        handle
-    }
-
-    fn value(outcome: <Self::Started as Future>::Output) -> u64 {
-        outcome.expect("no job of this bench fails")
-    }
-
-    fn call<F>(&self, work: F) -> impl Future<Output = u64> + Send
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        let call = offramp::offload_cpu(work).on(&self.0);
-        async move { Self::value(call.await) }
-    }
-}
-
-/// `tokio::task::spawn_blocking` of the runtime it is called on.
-#[derive(Clone)]
-struct Tokio;
-
-impl Pool for Tokio {
-    type Started = tokio::task::JoinHandle<u64>;
-
-    fn start<F>(&self, work: F) -> Self::Started
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        tokio::task::spawn_blocking(work)
-    }
-
-    fn value(outcome: <Self::Started as Future>::Output) -> u64 {
-        outcome.expect("no job of this bench fails")
-    }
-}
-
-/// `blocking::unblock`: one pool for the whole process.
-#[derive(Clone)]
-struct Blocking;
-
-impl Pool for Blocking {
-    type Started = blocking::Task<u64>;
-
-    fn start<F>(&self, work: F) -> Self::Started
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        blocking::unblock(work)
-    }
-
-    fn value(outcome: u64) -> u64 {
-        outcome
-    }
-}
-
-/// What people write by hand, and what `tokio-rayon` is inside: rayon's `spawn` and tokio's oneshot channel.
-#[derive(Clone)]
-struct Rayon(Arc<rayon::ThreadPool>);
-
-impl Pool for Rayon {
-    type Started = oneshot::Receiver<u64>;
-
-    fn start<F>(&self, work: F) -> Self::Started
-    where
-        F: FnOnce() -> u64 + Send + 'static,
-    {
-        let (sender, receiver) = oneshot::channel();
-        self.0.spawn(move || {
-            // The receiver is always awaited here.
-            let _ = sender.send(work());
-        });
-        receiver
-    }
-
-    fn value(outcome: <Self::Started as Future>::Output) -> u64 {
-        outcome.expect("no job of this bench fails")
-    }
-}
 
 /// An implementation that a suite can run without knowing its type.
 pub(crate) trait Subject {
@@ -268,7 +120,7 @@ fn make_rayon(name: &'static str) -> Box<dyn Subject> {
 }
 
 /// The implementations of a pass. Those that are filtered out are never made, so they have no threads.
-pub(crate) fn subjects(pass: Pass, options: &Options) -> Vec<Box<dyn Subject>> {
+pub(crate) fn of_pass(pass: Pass, options: &Options) -> Vec<Box<dyn Subject>> {
     let makers: &[(&'static str, Make)] = match pass {
         Pass::SameCap | Pass::OneCpu => &[
             (OFFRAMP_IO, make_offramp_io),
