@@ -32,6 +32,8 @@ pub(crate) struct Lanes {
     pub(super) lines: [Line; CLASSES],
     /// A class that was passed over for so long is next, in nanoseconds.
     ageing: u64,
+    /// Places charged since nothing was left to run.
+    charged: Vec<usize>,
     /// How long a job runs as a rule, for lanes that have no average.
     pub(super) typical: u64,
     /// Drained from the inbox, newest first, on the way to `oldest_first`.
@@ -71,6 +73,7 @@ impl Lanes {
             tenants: Tenants::default(),
             lines: std::array::from_fn(|_| Line::new()),
             ageing,
+            charged: Vec::new(),
             typical: 0,
             newest_first: ptr::null_mut(),
             oldest_first: ptr::null_mut(),
@@ -96,6 +99,9 @@ impl Lanes {
         let line = &mut self.lines[popped.class];
         let time = seat.average(self.typical).max(1);
         line.charge_first(seat, time);
+        if !std::mem::replace(&mut seat.is_charged, true) {
+            self.charged.push(popped.place);
+        }
         seat.pace.start(now, seat.len > 0);
         let more = self.first(popped.class).is_some();
         self.lines[popped.class].pace.start(now, more);
@@ -183,7 +189,9 @@ impl Lanes {
 
     /// Charges the lane at `place` what it owes; `false`: nothing.
     fn settle(&mut self, place: usize) -> bool {
-        let seat = &mut self.seats[place];
+        let Some(seat) = self.seats.get_mut(place) else {
+            return false;
+        };
         let Some(state) = &seat.state else {
             return false;
         };
@@ -296,6 +304,22 @@ impl Lanes {
 
     /// There is nothing to run: a good time to clear up after a crowd, unless that was done.
     pub(super) fn rest(&mut self) {
+        // What was had while nobody waited was taken from nobody. Those whose jobs still run
+        // are looked at again.
+        let mut charged = std::mem::take(&mut self.charged);
+        charged.retain(|place| {
+            self.settle(*place);
+            let Some(seat) = self.seats.get_mut(*place) else {
+                return false;
+            };
+            let runs = |state: &Arc<LaneState>| *place == SHARED || !state.is_at_rest();
+            seat.is_charged = seat.state.as_ref().is_some_and(runs);
+            seat.is_charged
+        });
+        self.charged = charged;
+        for line in &mut self.lines {
+            line.rest();
+        }
         if self.newcomers >= FEW.max(self.taken() / 2) {
             self.sweep();
         }

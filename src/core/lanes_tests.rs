@@ -154,10 +154,23 @@ impl Reference {
         Some(first)
     }
 
+    /// Nothing is left to run.
+    fn rest(&mut self) {
+        for lane in 0..self.lanes.len() {
+            self.settle(lane);
+        }
+        for class in &mut self.classes {
+            class.meter = class.meter.max(class.highest);
+        }
+    }
+
     /// The job whose turn it is, and its lane.
     fn pop(&mut self, now: u64) -> Option<(usize, usize)> {
         self.link_all();
-        let lane = self.choose(now)?;
+        let Some(lane) = self.choose(now) else {
+            self.rest();
+            return None;
+        };
         Some((self.lanes[lane].jobs.pop_front()?, lane))
     }
 

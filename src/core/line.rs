@@ -108,14 +108,15 @@ impl Line {
     pub(super) fn drop_first(&mut self, seat: &mut Seat) {
         self.entries.pop();
         self.weight -= seat.stands_for.take().unwrap_or(0);
-        if self.entries.is_empty() {
-            self.meter = self.meter.max(self.highest);
-        }
+        self.rest();
     }
 
     /// The first one has its turn, and is charged `time` for it.
     pub(super) fn charge_first(&mut self, seat: &mut Seat, time: u64) {
-        let weight = seat.stands_for.unwrap_or(1);
+        // It may have changed since the lane joined.
+        let weight = seat.weight();
+        self.weight += weight;
+        self.weight -= seat.stands_for.replace(weight).unwrap_or(0);
         self.meter = self.meter.max(seat.meter) + by_weight(time, self.weight);
         seat.meter += by_weight(time, weight);
         self.highest = self.highest.max(seat.meter);
@@ -143,6 +144,13 @@ impl Line {
         first.0.meter = seat.meter;
         drop::<PeekMut<'_, _>>(first);
         self.first() == Some(place)
+    }
+
+    /// Nobody waits, so nobody has had too much.
+    pub(super) fn rest(&mut self) {
+        if self.entries.is_empty() {
+            self.meter = self.meter.max(self.highest);
+        }
     }
 
     /// Whether a lane that is not in line has had more than one that always was.

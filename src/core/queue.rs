@@ -75,8 +75,7 @@ pub(crate) struct Taken {
 impl Queue {
     /// `ageing` in nanoseconds: see [`Priority`].
     pub(crate) fn new(most_orphans: usize, ageing: u64) -> Self {
-        let shared = [Priority::High, Priority::Normal, Priority::Background]
-            .map(|class| Arc::new(LaneState::of_class(class, most_orphans)));
+        let shared = Priority::ALL.map(|class| Arc::new(LaneState::of_class(class, most_orphans)));
         let normal = Arc::clone(&shared[Priority::Normal as usize]);
         Self {
             pending: CachePadded::new(AtomicUsize::new(0)),

@@ -66,7 +66,8 @@ impl Queue {
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, STEPS);
         let mut permit = self.admit(limit, lane);
-        while matches!(permit, Err(Full::Pool)) {
+        // Where those that must run are beyond the limit, one job less makes no room.
+        while matches!(permit, Err(Full::Pool)) && self.pending() <= limit {
             let Some(job) = lanes.evict(lane) else { break };
             self.leave(job.header().lane());
             evicted.0.push(job);

@@ -18,6 +18,8 @@ pub(super) struct Seat {
     /// The line it is in, or was in last.
     pub(super) class: usize,
     pub(super) pace: Pace,
+    /// It is among those charged of late.
+    pub(super) is_charged: bool,
 }
 
 impl Seat {
@@ -30,6 +32,7 @@ impl Seat {
             meter: 0,
             stands_for: None,
             pace: Pace::default(),
+            is_charged: false,
         }
     }
 
