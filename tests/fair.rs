@@ -12,6 +12,8 @@ mod limits;
 mod overflow;
 #[path = "fair/shares.rs"]
 mod shares;
+#[path = "fair/storm.rs"]
+mod storm;
 #[path = "fair/turns.rs"]
 mod turns;
 

@@ -132,7 +132,9 @@ fn nothing_is_owed_when_nobody_waits() {
             }
             // With nobody there, it takes nothing from anybody.
             wait_all([sleeper(&offload, &log, a, 'a', 0, LONG)]);
-            wait_until("its end is known", || offload.stats().io.running == 0);
+            wait_until("its thread has found nothing", || {
+                offload.stats().io.idle == 1
+            });
             let occupied = Occupied::io(&offload, 1);
             let before = log.len();
             let mut lines = [(a, 'a'), (b, 'b')];
