@@ -14,7 +14,7 @@ const BACKGROUND: Place = Place::Class(Priority::Background);
 
 /// Jobs that note themselves.
 fn note(offload: &Offload, log: &Log, place: &Place, who: char, jobs: usize) -> Vec<Handle<()>> {
-    note_in(offload, log, place, who, jobs, |work| io(work))
+    note_in(offload, log, place, who, jobs, io)
 }
 
 fn note_in(
@@ -87,7 +87,7 @@ fn the_cpu_pool_has_classes_too() {
     let mut handles = vec![hold];
     let places = [(BACKGROUND, 'b'), (Place::Plain, 'p'), (HIGH, 'h')];
     for (place, who) in places {
-        handles.extend(note_in(&offload, &log, &place, who, 5, |work| cpu(work)));
+        handles.extend(note_in(&offload, &log, &place, who, 5, cpu));
     }
     gate.open();
     wait_all(handles);
