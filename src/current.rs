@@ -126,12 +126,15 @@ pub(crate) fn enter_job(
     lent: &Cell<u64>,
 ) -> Entered {
     let own = job.header().lane().map_or(ptr::null(), Arc::as_ptr);
+    let outer = current();
+    // What it lends is its parent's, who pays for it, unless that has lent it by now.
+    let is_parents = is_inline && !outer.lent.is_null() && !outer.is_lent;
     enter(Level {
         job: if is_seen { job } else { ptr::null() },
         turns,
-        lane: if is_inline { current().lane } else { own },
+        lane: if is_inline { outer.lane } else { own },
         has_turn: true,
-        lent,
+        lent: if is_parents { outer.lent } else { lent },
         ..OUTSIDE
     })
 }

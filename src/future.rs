@@ -292,12 +292,22 @@ where
             return Err((closure, OffloadError::Config(error)));
         }
         let lane = match &self.line {
-            None => match self.priority {
-                Some(class) => turns.pool().queue.shared(class).cloned(),
-                None => current::inherited_lane(turns),
-            },
+            None => {
+                let inherited = current::inherited_lane(turns);
+                match self.priority {
+                    Some(class) => match inherited.and_then(|lane| lane.key()) {
+                        Some(key) => Some(offload.tenant(key, class)),
+                        None => turns.pool().queue.shared(class).cloned(),
+                    },
+                    None => inherited,
+                }
+            }
             Some(Line::Tenant(key)) => {
-                Some(offload.tenant(*key, self.priority.unwrap_or_default()))
+                let class = self.priority.or_else(|| {
+                    let inherited = current::inherited_lane(turns)?;
+                    Some(inherited.priority())
+                });
+                Some(offload.tenant(*key, class.unwrap_or_default()))
             }
             Some(Line::Lane(lane)) => match lane.state(&offload, self.pool) {
                 Some(state) => Some(state),

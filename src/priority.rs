@@ -22,3 +22,8 @@ pub enum Priority {
 
 /// How many there are.
 pub(crate) const CLASSES: usize = 3;
+
+impl Priority {
+    /// By number.
+    pub(crate) const ALL: [Self; CLASSES] = [Self::High, Self::Normal, Self::Background];
+}

@@ -97,6 +97,16 @@ impl LaneState {
         self.tenant
     }
 
+    /// The key of the tenant whose lane it is, the same for all its classes.
+    pub(crate) fn key(&self) -> Option<u128> {
+        let class = self.class.load(Ordering::Relaxed);
+        self.tenant.map(|tenant| tenant ^ class as u128)
+    }
+
+    pub(crate) fn priority(&self) -> Priority {
+        Priority::ALL[self.class()]
+    }
+
     pub(super) fn stand_for(&self, lane: Arc<Self>) {
         let _ = self.stands_for.set(lane);
     }
@@ -146,7 +156,7 @@ impl LaneState {
         self.class.load(Ordering::Relaxed)
     }
 
-    /// Takes up room for one more job that waits, or answers how many wait by then.
+    /// Takes up room for one more job that waits, or answers how many may.
     pub(super) fn admit(&self, is_exempt: bool) -> Result<(), usize> {
         if self.tenant.is_some() {
             return Ok(());
@@ -161,6 +171,7 @@ impl LaneState {
                 (queued < max).then_some(queued + 1)
             })
             .map(drop)
+            .map_err(|_| max)
     }
 
     /// Gives it up again.

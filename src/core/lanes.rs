@@ -33,6 +33,8 @@ pub(crate) struct Lanes {
     pub(super) lines: [Line; CLASSES],
     /// A class that was passed over for so long is next, in nanoseconds.
     ageing: u64,
+    /// Places charged since nothing was left to run.
+    pub(super) charged: Vec<usize>,
     /// How long a job runs as a rule, for lanes that have no average.
     pub(super) typical: u64,
     /// Drained from the inbox, newest first, on the way to `oldest_first`.
@@ -66,6 +68,7 @@ impl Lanes {
             tenants: Tenants::default(),
             lines: std::array::from_fn(|_| Line::new()),
             ageing,
+            charged: Vec::new(),
             typical: 0,
             newest_first: ptr::null_mut(),
             oldest_first: ptr::null_mut(),
@@ -91,6 +94,9 @@ impl Lanes {
         let line = &mut self.lines[popped.class];
         let time = seat.average(self.typical).max(1);
         line.charge_first(seat, time);
+        if !std::mem::replace(&mut seat.is_charged, true) {
+            self.charged.push(popped.place);
+        }
         seat.pace.start(now, seat.len > 0);
         let more = self.first(popped.class).is_some();
         self.lines[popped.class].pace.start(now, more);
@@ -126,8 +132,12 @@ impl Lanes {
     /// leave the line, and those that have had more than was known find their place in it.
     pub(super) fn first(&mut self, class: usize) -> Option<usize> {
         loop {
-            let place = self.lines[class].first()?;
-            let seat = &mut self.seats[place];
+            let (place, turn) = self.lines[class].first()?;
+            let seat = self.seats.get_mut(place);
+            let Some(seat) = seat.filter(|seat| seat.has_turn(class, turn)) else {
+                self.lines[class].forget_first();
+                continue;
+            };
             let has_moved = seat
                 .state
                 .as_ref()
@@ -178,7 +188,9 @@ impl Lanes {
 
     /// Charges the lane at `place` what it owes; `false`: nothing.
     pub(super) fn settle(&mut self, place: usize) -> bool {
-        let seat = &mut self.seats[place];
+        let Some(seat) = self.seats.get_mut(place) else {
+            return false;
+        };
         let Some(state) = &seat.state else {
             return false;
         };
@@ -193,6 +205,15 @@ impl Lanes {
         };
         self.lines[seat.class].correct(seat, owed);
         true
+    }
+
+    /// The lane of `state` was charged too much: it does not wait for that to be made up for.
+    pub(super) fn refund(&mut self, state: &LaneState) {
+        let Some(place) = state.place() else { return };
+        if self.settle(place) && self.seats[place].stands_for.is_some() {
+            let seat = &mut self.seats[place];
+            self.lines[seat.class].go_behind(seat, place);
+        }
     }
 
     /// The lane of `state` may not be blocked any more.

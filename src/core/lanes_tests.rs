@@ -5,7 +5,7 @@ use super::super::extension::Extension;
 use super::super::job::{self, Work};
 use super::super::lane_state::LaneState;
 use super::super::line::SAME_BITS;
-use super::super::queue::Queue;
+use super::super::queue::{OVERCHARGE, Queue};
 use super::super::running::Running;
 use super::super::view::Job;
 use crate::cancel::Stopped;
@@ -156,10 +156,23 @@ impl Reference {
         Some(first)
     }
 
+    /// Nothing is left to run.
+    fn rest(&mut self) {
+        for lane in 0..self.lanes.len() {
+            self.settle(lane);
+        }
+        for class in &mut self.classes {
+            class.meter = class.meter.max(class.highest);
+        }
+    }
+
     /// The job whose turn it is, and its lane.
     fn pop(&mut self, now: u64) -> Option<(usize, usize)> {
         self.link_all();
-        let lane = self.choose(now)?;
+        let Some(lane) = self.choose(now) else {
+            self.rest();
+            return None;
+        };
         Some((self.lanes[lane].jobs.pop_front()?, lane))
     }
 
@@ -180,6 +193,17 @@ impl Reference {
     fn end(&mut self, lane: usize, charged: u64, ran: u64) {
         let one = &mut self.lanes[lane];
         one.owed += ran as i64 - charged as i64;
+        if charged >= ran + OVERCHARGE {
+            self.settle(lane);
+            let one = &mut self.lanes[lane];
+            if one.turn.is_some() {
+                let class = &mut self.classes[one.class];
+                class.turn += 1;
+                one.turn = Some(class.turn);
+            }
+            self.look();
+        }
+        let one = &mut self.lanes[lane];
         one.running -= 1;
         if one.running + 1 >= one.cap {
             self.join(lane);

@@ -33,6 +33,8 @@ pub(super) struct Line {
     sorted: VecDeque<Entry>,
     /// Who comes before some of those.
     others: BinaryHeap<Reverse<Entry>>,
+    /// How many lanes are in line. There may be more entries, see [`Seat::has_turn`].
+    lanes: usize,
     meter: Meter,
     /// What the highest of all lanes' meters has shown.
     highest: Meter,
@@ -73,6 +75,7 @@ impl Line {
         Self {
             sorted: VecDeque::new(),
             others: BinaryHeap::new(),
+            lanes: 0,
             meter: 0,
             highest: 0,
             weight: 0,
@@ -84,10 +87,16 @@ impl Line {
 
     /// One lane is in line.
     pub(super) fn is_alone(&self) -> bool {
-        self.sorted.len() + self.others.len() == 1
+        self.lanes == 1
     }
 
-    fn insert(&mut self, entry: Entry) {
+    /// The lane's place in line is where its meter says now.
+    fn insert(&mut self, seat: &Seat, place: usize) {
+        let entry = Entry {
+            shows: seat.meter >> SAME_BITS,
+            turn: seat.turn,
+            place,
+        };
         if self.sorted.back().is_none_or(|last| *last < entry) {
             self.sorted.push_back(entry);
         } else {
@@ -122,41 +131,47 @@ impl Line {
         let weight = seat.weight();
         seat.stands_for = Some(weight);
         self.weight += weight;
-        self.turn += 1;
-        self.insert(Entry {
-            shows: seat.meter >> SAME_BITS,
-            turn: self.turn,
-            place,
-        });
+        self.lanes += 1;
+        self.go_behind(seat, place);
     }
 
-    /// Whose turn it is.
-    pub(super) fn first(&self) -> Option<usize> {
-        self.peek().map(|entry| entry.place)
+    /// The lane comes behind those whose meters show the same. If it had another place in line,
+    /// the entry there is left over.
+    pub(super) fn go_behind(&mut self, seat: &mut Seat, place: usize) {
+        self.turn += 1;
+        seat.turn = self.turn;
+        self.insert(seat, place);
+    }
+
+    /// Whose turn it is, and the number of that turn.
+    pub(super) fn first(&self) -> Option<(usize, u64)> {
+        self.peek().map(|entry| (entry.place, entry.turn))
+    }
+
+    /// The first entry is left over: its lane has found another place in line, or left.
+    pub(super) fn forget_first(&mut self) {
+        self.pop();
     }
 
     /// The first one leaves.
     pub(super) fn drop_first(&mut self, seat: &mut Seat) {
         self.pop();
         self.weight -= seat.stands_for.take().unwrap_or(0);
-        if self.peek().is_none() {
-            self.meter = self.meter.max(self.highest);
-        }
+        self.lanes -= 1;
+        self.rest();
     }
 
     /// The first one has its turn, and is charged `time` for it.
     pub(super) fn charge_first(&mut self, seat: &mut Seat, time: u64) {
-        let weight = seat.stands_for.unwrap_or(1);
+        // It may have changed since the lane joined.
+        let weight = seat.weight();
+        self.weight += weight;
+        self.weight -= seat.stands_for.replace(weight).unwrap_or(0);
         self.meter = self.meter.max(seat.meter) + by_weight(time, self.weight);
         seat.meter += by_weight(time, weight);
         self.highest = self.highest.max(seat.meter);
-        self.turn += 1;
         if let Some(first) = self.pop() {
-            self.insert(Entry {
-                shows: seat.meter >> SAME_BITS,
-                turn: self.turn,
-                ..first
-            });
+            self.go_behind(seat, first.place);
         }
     }
 
@@ -173,11 +188,17 @@ impl Line {
         let Some(first) = self.pop() else {
             return false;
         };
-        self.insert(Entry {
-            shows: seat.meter >> SAME_BITS,
-            ..first
-        });
-        self.first() == Some(first.place)
+        self.insert(seat, first.place);
+        self.first() == Some((first.place, first.turn))
+    }
+
+    /// Nobody waits, so nobody has had too much.
+    pub(super) fn rest(&mut self) {
+        if self.lanes == 0 {
+            self.meter = self.meter.max(self.highest);
+            self.sorted.clear();
+            self.others.clear();
+        }
     }
 
     /// Whether a lane that is not in line has had more than one that always was.

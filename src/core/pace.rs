@@ -12,10 +12,17 @@ pub(super) struct Pace {
     /// Between starts with jobs waiting in between, in nanoseconds.
     time: u64,
     starts: u64,
+    /// When the last of them was.
+    measured: u64,
     /// The last start, or if nothing waited then, when the first came that does now.
     since: u64,
     /// Jobs have waited ever since the last start.
     is_backlogged: bool,
+}
+
+/// What is left of `count` after a time.
+fn halved(count: u64, age: u64) -> u64 {
+    count.checked_shr((age / HALF_LIFE) as u32).unwrap_or(0)
 }
 
 impl Pace {
@@ -28,8 +35,11 @@ impl Pace {
     /// A job starts, and leaves others waiting (`more`) or not.
     pub(super) fn start(&mut self, now: u64, more: bool) {
         if self.is_backlogged {
-            self.time += now.saturating_sub(self.since);
+            let average = self.time.checked_div(self.starts).unwrap_or(0);
+            self.starts = halved(self.starts, now.saturating_sub(self.measured));
+            self.time = average * self.starts + now.saturating_sub(self.since);
             self.starts += 1;
+            self.measured = now;
             if self.starts == 2 * STARTS {
                 self.time /= 2;
                 self.starts /= 2;
@@ -41,9 +51,8 @@ impl Pace {
 
     /// The average time between starts. `None`: never measured.
     pub(super) fn interval(&self, now: u64) -> Option<u64> {
-        let halvings = now.saturating_sub(self.since) / HALF_LIFE;
         let interval = self.time.checked_div(self.starts)?;
-        Some(interval.checked_shr(halvings as u32).unwrap_or(0))
+        Some(halved(interval, now.saturating_sub(self.measured)))
     }
 
     /// For how long no job has started though some wait.
@@ -95,5 +104,31 @@ mod tests {
         assert_eq!(pace.interval(now + HALF_LIFE), interval.map(|now| now / 2));
         assert_eq!(pace.interval(now + 100 * HALF_LIFE), Some(0));
         assert_eq!(pace.stall(now + 5), 5);
+    }
+
+    #[test]
+    fn idling_confirms_nothing() {
+        let mut pace = Pace::default();
+        let mut now = 0;
+        for _ in 0..STARTS {
+            now += 1_000;
+            pace.start(now, true);
+        }
+        pace.start(now + 1_000, false);
+        let later = now + 1_000 + 3 * HALF_LIFE;
+        pace.begin(later);
+        assert_eq!(pace.interval(later), Some(125));
+        // One that came and found nobody is no measurement.
+        pace.start(later, true);
+        assert_eq!(pace.interval(later), Some(125));
+        // What is measured now counts as much as the eighth that is left.
+        pace.start(later + 10, true);
+        let interval = pace.interval(later + 10).unwrap();
+        assert!((850..950).contains(&interval), "{interval}");
+        for number in 2..60 {
+            pace.start(later + 10 * number, true);
+        }
+        let interval = pace.interval(later + 600).unwrap();
+        assert!(interval < 150, "{interval}");
     }
 }

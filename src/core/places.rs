@@ -73,6 +73,22 @@ impl Lanes {
 
     /// There is nothing to run: a good time to clear up after a crowd, unless that was done.
     pub(super) fn rest(&mut self) {
+        // What was had while nobody waited was taken from nobody. Those whose jobs still run
+        // are looked at again.
+        let mut charged = std::mem::take(&mut self.charged);
+        charged.retain(|place| {
+            self.settle(*place);
+            let Some(seat) = self.seats.get_mut(*place) else {
+                return false;
+            };
+            let runs = |state: &Arc<LaneState>| *place == SHARED || !state.is_at_rest();
+            seat.is_charged = seat.state.as_ref().is_some_and(runs);
+            seat.is_charged
+        });
+        self.charged = charged;
+        for line in &mut self.lines {
+            line.rest();
+        }
         if self.newcomers >= FEW.max(self.taken() / 2) {
             self.sweep();
         }
@@ -100,7 +116,10 @@ impl Lanes {
         let seat = &self.seats[place];
         let Some(state) = &seat.state else { return };
         let is_used = !seat.jobs.is_empty() || seat.stands_for.is_some();
-        if is_used || !state.is_at_rest() && !planted("lanes: let go with a charge on its way") {
+        // A job that has lent its turn counts as none that runs, but has the state.
+        let is_a_jobs = state.tenant().is_some() && Arc::strong_count(state) > 1;
+        let is_at_rest = !is_a_jobs && state.is_at_rest();
+        if is_used || !is_at_rest && !planted("lanes: let go with a charge on its way") {
             return;
         }
         self.settle(place);

@@ -23,6 +23,10 @@ use std::sync::Arc;
 /// for more jobs than the one it added, but few enough not to hold up an event loop.
 const STEPS_PER_BURIAL: usize = 32;
 
+/// A lane that was charged so much more than its job ran, a millisecond, comes forward in the
+/// line at once. For less the lock is not worth taking: that is made up for by and by.
+pub(super) const OVERCHARGE: u64 = 1_000_000;
+
 pub(crate) struct Queue {
     /// Jobs admitted and not yet started, cancelled or failed.
     pub(super) pending: CachePadded<AtomicUsize>,
@@ -59,8 +63,7 @@ pub(crate) struct Taken {
 impl Queue {
     /// `ageing` in nanoseconds: see [`Priority`].
     pub(crate) fn new(most_orphans: usize, ageing: u64) -> Self {
-        let shared = [Priority::High, Priority::Normal, Priority::Background]
-            .map(|class| Arc::new(LaneState::of_class(class, most_orphans)));
+        let shared = Priority::ALL.map(|class| Arc::new(LaneState::of_class(class, most_orphans)));
         let normal = Arc::clone(&shared[Priority::Normal as usize]);
         Self {
             pending: CachePadded::new(AtomicUsize::new(0)),
@@ -175,15 +178,23 @@ impl Queue {
     /// A job has `ran`, and its lane is charged for that instead of what was estimated. To be
     /// called before it is completed.
     pub(crate) fn settle(&self, finished: &Finished, ran: u64) {
-        if let Some(charged) = finished.charged() {
-            self.lane(finished.lane()).settle(charged, Some(ran));
-        }
+        self.charge(finished.lane(), finished.charged(), Some(ran));
     }
 
     /// A job that was taken does not run: its lane gets back what it was charged.
     pub(crate) fn give_back(&self, job: &Running) {
-        if let Some(charged) = job.charged() {
-            self.lane(job.header().lane()).settle(charged, None);
+        self.charge(job.header().lane(), job.charged(), None);
+    }
+
+    fn charge(&self, lane: Option<&Arc<LaneState>>, charged: Option<u64>, ran: Option<u64>) {
+        let (lane, Some(charged)) = (self.lane(lane), charged) else {
+            return;
+        };
+        lane.settle(charged, ran);
+        if charged >= ran.unwrap_or(0) + OVERCHARGE {
+            let mut lanes = self.lanes.lock();
+            lanes.refund(lane);
+            let _ = self.unlock(lanes);
         }
     }
 

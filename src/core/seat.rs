@@ -15,9 +15,13 @@ pub(super) struct Seat {
     pub(super) meter: Meter,
     /// The weight that it adds to its line; `None` if it is in none.
     pub(super) stands_for: Option<u64>,
+    /// The number of its turn: other entries of it in the line are left over.
+    pub(super) turn: u64,
     /// The line it is in, or was in last.
     pub(super) class: usize,
     pub(super) pace: Pace,
+    /// It is among those charged of late.
+    pub(super) is_charged: bool,
 }
 
 impl Seat {
@@ -29,7 +33,9 @@ impl Seat {
             state: Some(state),
             meter: 0,
             stands_for: None,
+            turn: 0,
             pace: Pace::default(),
+            is_charged: false,
         }
     }
 
@@ -39,6 +45,11 @@ impl Seat {
 
     pub(super) fn is_blocked(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.is_blocked())
+    }
+
+    /// Whether an entry in the line of `class` with this number is its own.
+    pub(super) fn has_turn(&self, class: usize, turn: u64) -> bool {
+        self.stands_for.is_some() && self.class == class && self.turn == turn
     }
 
     /// It has to get into a line: it holds jobs, which may start.

@@ -86,10 +86,10 @@ where
     /// Which calls go before it, and which after: see [`Priority`]. Without this it is
     /// `Normal`, or what an I/O job that makes the call has itself.
     ///
-    /// Calls of a class that name no tenant share a lane; those of a tenant are a lane for each
-    /// class. A [`lane`](Self::lane) has a class for all of its calls, so with one this is an
-    /// error ([`Config`](crate::OffloadError::Config)). Costs one more allocation for the
-    /// job.
+    /// Calls of a class that have no tenant, named or inherited, share a lane; those of a
+    /// tenant are a lane for each class. A [`lane`](Self::lane) has a class for all of its
+    /// calls, so with one this is an error ([`Config`](crate::OffloadError::Config)), and one
+    /// that would be inherited is not. Costs one more allocation for the job.
     pub fn priority(mut self, class: Priority) -> Self {
         self.place("priority", "of a class");
         self.priority = Some(class);

@@ -199,6 +199,11 @@ impl Occupied {
         Self { gate, handles }
     }
 
+    /// What they wait at.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// Lets the workers go, and returns when their jobs have ended.
     pub(crate) fn release(mut self) {
         self.gate.open();
