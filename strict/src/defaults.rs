@@ -1,0 +1,34 @@
+//! The limits that hold where a test does not set its own.
+
+use std::time::Duration;
+
+/// The longest that a poll may take.
+///
+/// Three orders of magnitude above a good poll, because tests run in debug builds, many at
+/// once, on machines that have other things to do.
+pub const BUDGET: Duration = Duration::from_secs(1);
+
+/// From where on waiting for another thread counts as blocking.
+///
+/// Channels and condition variables are waited for by intention; below a millisecond it
+/// was the scheduler.
+pub const WAIT_LIMIT: Duration = Duration::from_millis(1);
+
+/// From where on waiting for a lock counts as blocking.
+///
+/// A lock that is held for nanoseconds is fine in async code. Its holder can still lose its
+/// CPU in between, for a few turns of the kernel's scheduler on a machine that is busy; one
+/// who holds it across I/O or an `.await` keeps it longer.
+pub const LOCK_LIMIT: Duration = Duration::from_millis(20);
+
+/// Functions whose blocking calls are allowed, and why.
+pub const ALLOWED: [(&str, &str); 2] = [
+    (
+        "tokio::process::",
+        "starting a child is a blocking call, and tokio has no other",
+    ),
+    (
+        "async_process::",
+        "starting a child is a blocking call, and smol has no other",
+    ),
+];
