@@ -79,10 +79,21 @@ fn judge<'a>(call: &'a Call, settings: &Settings) -> Option<Violation<'a>> {
             return None;
         }
     }
-    let user = frames
-        .iter()
-        .position(|frame| is_rust(frame) && !frame.is_of(&LIBRARY) && !frame.is_of(&RUNTIME));
+    let user = users(&frames);
     Some(Violation { call, frames, user })
+}
+
+/// The index of the first function that is neither the library's nor a runtime's. In a
+/// runtime's own tests those are the user's.
+fn users(frames: &[Frame]) -> Option<usize> {
+    let is_outside = |frame: &Frame| is_rust(frame) && !frame.is_of(&LIBRARY);
+    let mut outside = frames
+        .iter()
+        .enumerate()
+        .filter(|(_, frame)| is_outside(frame));
+    let first = outside.clone().next();
+    let user = outside.find(|(_, frame)| !frame.is_of(&RUNTIME)).or(first);
+    user.map(|(index, _)| index)
 }
 
 /// A path of C's has no colons, and an address neither.
@@ -103,6 +114,7 @@ fn within_poll(mut frames: Vec<Frame>, function: &str) -> Vec<Frame> {
     frames
 }
 
+#[derive(Debug, PartialEq)]
 enum WaitedFor {
     Thread,
     Lock,
@@ -135,3 +147,7 @@ fn waited_for(frames: &[Frame]) -> WaitedFor {
         _ => WaitedFor::Lock,
     }
 }
+
+#[cfg(test)]
+#[path = "violation_tests.rs"]
+mod tests;

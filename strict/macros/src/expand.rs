@@ -8,7 +8,7 @@ use syn::{AttrStyle, Attribute, Error, Result, Signature, Token, Visibility, bra
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let made = syn::parse2::<Function>(item.clone()).and_then(|test| {
-        let options = Options::parse(options, test.here())?;
+        let options = Options::parse(options, test.here(), test.sig.ident.span())?;
         Ok(test.strict(&options))
     });
     match made {
@@ -34,6 +34,9 @@ impl Parse for Function {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
+        if !starts_function(input) {
+            return Err(input.error("expected an `async fn`"));
+        }
         let sig: Signature = input.parse()?;
         if sig.asyncness.is_none() {
             let message = "a strict test is an `async fn`: what is not polled may block";
@@ -60,6 +63,14 @@ impl Parse for Function {
             body,
         })
     }
+}
+
+fn starts_function(input: ParseStream<'_>) -> bool {
+    input.peek(Token![async])
+        || input.peek(Token![fn])
+        || input.peek(Token![const])
+        || input.peek(Token![unsafe])
+        || input.peek(Token![extern])
 }
 
 impl Function {

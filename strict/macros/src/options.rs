@@ -83,11 +83,11 @@ impl Given {
         Ok(())
     }
 
-    /// The variant of `Flavor`.
-    fn flavor(&self, here: Span, path: &Path) -> Result<TokenStream> {
+    /// The variant of `Flavor`. Without one that is wrong is `test`.
+    fn flavor(&self, here: Span, path: &Path, test: Span) -> Result<TokenStream> {
         let (name, span) = match &self.flavor {
             Some(name) => (name.value(), name.span()),
-            None => ("current_thread".to_owned(), here),
+            None => ("current_thread".to_owned(), test),
         };
         let Some((_, variant, feature)) = FLAVORS.iter().find(|flavor| flavor.0 == name) else {
             let known = FLAVORS.map(|flavor| format!("`{:?}`", flavor.0));
@@ -120,8 +120,8 @@ impl Given {
 }
 
 impl Options {
-    /// `here` is where generated code shows.
-    pub(crate) fn parse(tokens: TokenStream, here: Span) -> Result<Self> {
+    /// `here` is where generated code shows, `test` the name of the function.
+    pub(crate) fn parse(tokens: TokenStream, here: Span, test: Span) -> Result<Self> {
         let parser = Punctuated::<Assignment, Token![,]>::parse_terminated;
         let mut given = Given::default();
         for assignment in parser.parse2(tokens)? {
@@ -136,7 +136,7 @@ impl Options {
         // Options bring a flavor of their own.
         let own = given.flavor.is_none() && given.workers.is_none() && given.options.is_some();
         if !own {
-            let flavor = given.flavor(here, &path)?;
+            let flavor = given.flavor(here, &path, test)?;
             value = quote_spanned!(here=> #path::Options::flavor(#value, #flavor));
         }
         if let Some(budget) = &given.budget {

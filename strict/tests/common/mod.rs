@@ -7,6 +7,7 @@ use offramp_strict::Options;
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
 /// The message of a panic.
 pub(crate) fn message(payload: Box<dyn Any + Send>) -> String {
@@ -48,4 +49,17 @@ pub(crate) fn runs(without: usize) -> usize {
         Ok(runs) => runs.parse().expect("a number"),
         Err(_) => without,
     }
+}
+
+/// Ends this poll; the next one comes at once.
+pub(crate) async fn next_poll() {
+    let mut is_first = true;
+    std::future::poll_fn(|context| {
+        if !std::mem::take(&mut is_first) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
