@@ -54,9 +54,9 @@
 //!     assert_eq!(task.await.unwrap(), 42);
 //! }
 //!
-//! /// One in each test binary, because silence means nothing without it.
-//! #[test]
-//! fn armed() {
+//! // One in each test binary, because silence means nothing without it.
+//! #[offramp_strict::test(flavor = "plain")]
+//! async fn armed() {
 //!     offramp_strict::assert_armed();
 //! }
 //! # fn main() {}

@@ -67,12 +67,18 @@ fn others(text: &mut String, others: &[Violation<'_>]) {
 /// The name as its author knows it: the body of an `async fn` is a closure in it.
 fn function(frame: &Frame) -> &str {
     let mut name = &*frame.name;
-    // Both manglings; the second numbers them.
-    while let Some((before, last)) = name.rsplit_once("::") {
-        if !last.starts_with("{{closure}}") && !last.starts_with("{closure#") {
+    if frame.is_guessed {
+        // What is left would be the module.
+        return name;
+    }
+    // `{{closure}}`, `{closure#0}`, `{async_fn#0}<..>`.
+    while let Some((at, _)) = name.match_indices("::{").last() {
+        let outer = &name[..at];
+        // Not those between the angles of another one's type.
+        if outer.matches('<').count() > outer.matches('>').count() {
             break;
         }
-        name = before;
+        name = outer;
     }
     name
 }

@@ -107,8 +107,11 @@ fn within_poll(mut frames: Vec<Frame>, function: &str) -> Vec<Frame> {
     if let Some(end) = frames.iter().position(is_outer) {
         frames.truncate(end);
     }
-    let is_inner =
-        |frame: &Frame| frame.is_of(&["offramp_strict::", "backtrace::"]) || frame.name == function;
+    let is_inner = |frame: &Frame| {
+        frame.is_of(&["offramp_strict::", "backtrace::"])
+            || frame.name == function
+            || frame.name == "syscall"
+    };
     let inner = frames.iter().take_while(|frame| is_inner(frame)).count();
     frames.drain(..inner);
     frames

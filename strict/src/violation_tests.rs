@@ -6,6 +6,7 @@ use crate::stack::Frame;
 fn frames(names: &[&str]) -> Vec<Frame> {
     let frame = |name: &&str| Frame {
         name: (*name).to_owned(),
+        is_guessed: false,
         place: None,
     };
     names.iter().map(frame).collect()

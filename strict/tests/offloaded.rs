@@ -24,10 +24,7 @@ fn the_same_call_in_the_poll_is() {
     }
     let report = report(|| std::fs::read("Cargo.toml").unwrap());
     assert!(report.starts_with("a poll made a blocking call: open64(\"Cargo.toml\")"));
-    assert!(
-        report.contains("\n  in offloaded::the_same_call_in_the_poll_is\n"),
-        "{report}"
-    );
+    assert!(report.contains("\n  in offloaded::"), "{report}");
 }
 
 /// Its first call starts its threads, and asks for the number of CPUs.
