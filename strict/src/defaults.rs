@@ -23,8 +23,12 @@ pub const WAIT_LIMIT: Duration = Duration::from_millis(1);
 /// who holds it across I/O or an `.await` keeps it longer.
 pub const LOCK_LIMIT: Duration = Duration::from_millis(20);
 
-/// Functions whose blocking calls are allowed, and why.
-pub const ALLOWED: [(&str, &str); 2] = [
+/// Functions whose blocking calls are allowed, and why, whatever the options say.
+pub const ALLOWED: [(&str, &str); 3] = [
+    (
+        "tokio::task::blocking::block_in_place",
+        "tokio has moved the thread's other tasks away",
+    ),
     (
         "tokio::process::",
         "starting a child is a blocking call, and tokio has no other",

@@ -96,7 +96,7 @@
 //! Setting up and cleaning up belong out of the test's future, or into
 //! [`allow`]`("fixture", || ..)`; a temporary folder that is dropped at the end of an `async`
 //! block removes its files in a poll. [`Options::allow_in`] is for calls that are not in your
-//! code; `tokio::task::block_in_place` is such a place.
+//! code. `tokio::task::block_in_place` [is allowed](defaults::ALLOWED).
 //!
 //! # How it works
 //!

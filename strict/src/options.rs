@@ -30,31 +30,25 @@ pub enum Flavor {
     Smol,
 }
 
-/// A function whose blocking calls are allowed.
-#[derive(Clone, Debug)]
-pub(crate) struct Allowed {
-    pub(crate) prefix: Cow<'static, str>,
-}
-
 /// What the judgement of a poll takes.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) budget: Option<Duration>,
     pub(crate) wait_limit: Duration,
     pub(crate) lock_limit: Duration,
-    pub(crate) allowed: Vec<Allowed>,
+    /// How the paths begin of functions whose calls are allowed.
+    #[cfg_attr(not(interposed), allow(dead_code))]
+    pub(crate) allowed: Vec<Cow<'static, str>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let allowed = defaults::ALLOWED.iter().map(|(prefix, _)| Allowed {
-            prefix: Cow::Borrowed(prefix),
-        });
+        let allowed = defaults::ALLOWED.map(|(prefix, _)| Cow::Borrowed(prefix));
         Self {
             budget: Some(defaults::BUDGET),
             wait_limit: defaults::WAIT_LIMIT,
             lock_limit: defaults::LOCK_LIMIT,
-            allowed: allowed.collect(),
+            allowed: allowed.into(),
         }
     }
 }
@@ -136,7 +130,7 @@ impl Options {
         let prefix = prefix.into();
         assert!(!prefix.trim().is_empty(), "`allow_in` takes a prefix");
         assert!(!reason.trim().is_empty(), "`allow_in` takes a reason");
-        self.settings.allowed.push(Allowed { prefix });
+        self.settings.allowed.push(prefix);
         self
     }
 

@@ -52,6 +52,7 @@ impl Poll {
     }
 
     /// A poll in which nothing is allowed, wherever it is made.
+    #[cfg(interposed)]
     pub(crate) fn bare() -> Self {
         let poll = Self::new(Arc::default(), Arc::default());
         poll.allowed.set(0);

@@ -3,10 +3,15 @@
 use crate::poll::Poll;
 use std::fmt::Write;
 use std::panic::Location;
+use std::thread;
 use std::time::Duration;
 
 /// The report on a poll that has blocked, or taken too long.
 pub(crate) fn on(poll: &Poll, took: Duration, what: &str, place: &Location<'_>) -> Option<String> {
+    if thread::panicking() {
+        // Polled by a destructor: a second panic would end the process.
+        return None;
+    }
     let mut report = blocked(poll).or_else(|| too_long(poll, took))?;
     let _ = write!(report, "\npolled: {what}, watched at {place}");
     Some(report)

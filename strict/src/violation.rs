@@ -62,10 +62,10 @@ fn judge<'a>(call: &'a Call, settings: &Settings) -> Option<Violation<'a>> {
         return None;
     }
     let frames = within_poll(stack::resolve(call.stack()), call.function);
-    let is_allowed = settings.allowed.iter().any(|allowed| {
-        let prefix = [&*allowed.prefix];
-        frames.iter().any(|frame| frame.is_of(&prefix))
-    });
+    let allowed = settings.allowed.iter();
+    let is_allowed = allowed
+        .map(|prefix| [&**prefix])
+        .any(|prefix| frames.iter().any(|frame| frame.is_of(&prefix)));
     if is_allowed {
         return None;
     }

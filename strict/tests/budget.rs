@@ -74,6 +74,22 @@ fn what_is_allowed_does_not_count() {
     });
 }
 
+/// A destructor may poll: then the panic that it runs in is the one that is told.
+#[test]
+fn a_poll_while_a_panic_unwinds_is_not_judged() {
+    struct Polls;
+    impl Drop for Polls {
+        fn drop(&mut self) {
+            Options::new().budget(SHORT).run(async { busy(LONG) });
+        }
+    }
+    let panic = panic_of(|| {
+        let _polls = Polls;
+        panic!("the first");
+    });
+    assert_eq!(panic, "the first");
+}
+
 /// The poll that a watched future is in pays for it, and both tell.
 #[test]
 fn a_future_within_has_its_own() {

@@ -114,6 +114,19 @@ fn tokio_process() {
     });
 }
 
+/// It may block: that is what it is for.
+#[test]
+fn tokio_block_in_place() {
+    for _ in 0..runs(10) {
+        Options::new().flavor(WORKERS).run(async {
+            let task = spawn(async {
+                tokio::task::block_in_place(|| std::fs::read("Cargo.toml").unwrap().len())
+            });
+            assert!(task.await.unwrap() > 0);
+        });
+    }
+}
+
 /// tokio's own locks wait for each other, by the same system call as a user's.
 #[test]
 fn a_contended_mutex_of_tokio() {
