@@ -21,7 +21,7 @@ pub(crate) struct Call {
     /// The argument that tells most.
     pub(crate) note: Note,
     /// Of a wait whose length decides.
-    pub(crate) waited: Option<Duration>,
+    pub(crate) waited: Option<Waited>,
     /// How often, from the same place.
     pub(crate) times: usize,
     stack: [usize; DEPTH],
@@ -37,6 +37,14 @@ impl Call {
     fn is_repeated(&self, other: &Call) -> bool {
         self.function == other.function && self.stack() == other.stack()
     }
+}
+
+/// How long a wait was.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+pub(crate) struct Waited {
+    /// Less what it was for want of a CPU, and what is not known of.
+    pub(crate) blocked: Duration,
+    pub(crate) total: Duration,
 }
 
 /// The calls of one poll.
@@ -59,7 +67,7 @@ impl Calls {
     }
 
     /// Adds a call of the thread that runs this.
-    pub(crate) fn add(&mut self, function: &'static str, note: Note, waited: Option<Duration>) {
+    pub(crate) fn add(&mut self, function: &'static str, note: Note, waited: Option<Waited>) {
         let Some(place) = self.free_place() else {
             self.dropped += 1;
             return;
@@ -84,7 +92,9 @@ impl Calls {
         match known.iter_mut().find(|known| known.is_repeated(call)) {
             Some(known) => {
                 known.times += 1;
-                known.waited = known.waited.max(waited);
+                if waited > known.waited {
+                    known.waited = waited;
+                }
             }
             None => self.len += 1,
         }

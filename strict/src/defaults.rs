@@ -18,9 +18,10 @@ pub const WAIT_LIMIT: Duration = Duration::from_millis(1);
 
 /// From where on waiting for a lock counts as blocking.
 ///
-/// A lock that is held for nanoseconds is fine in async code. Its holder can still lose its
-/// CPU in between, for a few turns of the kernel's scheduler on a machine that is busy; one
-/// who holds it across I/O or an `.await` keeps it longer.
+/// A lock that is held for nanoseconds is fine in async code; one who holds it across I/O or
+/// an `.await` keeps it for longer. In between is a holder that has lost its CPU: what
+/// threads of the process have waited for one does not count, and half of the limit has to be
+/// left.
 pub const LOCK_LIMIT: Duration = Duration::from_millis(20);
 
 /// Functions whose blocking calls are allowed, and why, whatever the options say.

@@ -117,7 +117,9 @@
 //! * Futures that nobody watches are not seen: a plain `tokio::spawn` in a strict test.
 //! * A socket in blocking mode is reported though its data be there, and a file though it
 //!   be in the kernel's cache: what is tested is the call, not its luck.
-//! * A lock, or another thread, that is waited for too briefly for its limit.
+//! * A lock, or another thread, that is waited for too briefly for its limit. On a machine
+//!   that is busy, where threads of the process wait for a CPU all the time, a lock is hardly
+//!   ever reported.
 //! * While a panic unwinds nothing is looked at. What is dropped unfinished is not polled.
 //! * A signal's handler that runs in a poll is taken for the poll.
 
@@ -134,6 +136,8 @@ mod hooks;
 mod note;
 mod options;
 mod poll;
+#[cfg(interposed)]
+mod pressure;
 #[cfg(interposed)]
 mod report;
 mod run;

@@ -40,7 +40,7 @@ fn called(violation: &Violation<'_>) -> String {
     let call = violation.call;
     let mut text = format!("{}({})", call.function, call.note.to_text());
     if let Some(waited) = call.waited {
-        let _ = write!(text, ", which waited for {waited:.1?}");
+        let _ = write!(text, ", which waited for {:.1?}", waited.total);
     }
     if call.times > 1 {
         let _ = write!(text, ", {} times", call.times);

@@ -58,7 +58,7 @@ pub(crate) fn among<'a>(calls: &'a Calls, settings: &Settings) -> Vec<Violation<
 
 fn judge<'a>(call: &'a Call, settings: &Settings) -> Option<Violation<'a>> {
     let least = settings.wait_limit.min(settings.lock_limit);
-    if call.waited.is_some_and(|waited| waited < least) {
+    if call.waited.is_some_and(|waited| waited.total < least) {
         return None;
     }
     let frames = within_poll(stack::resolve(call.stack()), call.function);
@@ -70,12 +70,14 @@ fn judge<'a>(call: &'a Call, settings: &Settings) -> Option<Violation<'a>> {
         return None;
     }
     if let Some(waited) = call.waited {
-        let limit = match waited_for(&frames) {
-            WaitedFor::Thread => settings.wait_limit,
-            WaitedFor::Lock => settings.lock_limit,
-            WaitedFor::RuntimesLock => return None,
+        let counts = match waited_for(&frames) {
+            WaitedFor::Thread => waited.total >= settings.wait_limit,
+            WaitedFor::Lock => {
+                waited.total >= settings.lock_limit && waited.blocked >= settings.lock_limit / 2
+            }
+            WaitedFor::RuntimesLock => false,
         };
-        if waited < limit {
+        if !counts {
             return None;
         }
     }

@@ -21,6 +21,7 @@ mod sleeps;
 mod sockets;
 mod waits;
 
+use crate::calls::Waited;
 use crate::note::{Argument, Note};
 use crate::poll::Poll;
 use real::Real;
@@ -89,18 +90,21 @@ unsafe fn before(
     set_errno(errno);
 }
 
-/// Notes a call that waited since `since`.
+/// Notes a call that waited since `since`; `excused` is what does not count of that, should it
+/// be a lock.
 ///
 /// # Safety
 ///
 /// As for `before`.
-unsafe fn after(poll: *const Poll, function: &'static str, since: Instant) {
-    let waited = since.elapsed();
+unsafe fn after(poll: *const Poll, function: &'static str, since: Instant, excused: Duration) {
+    let total = since.elapsed();
     let errno = errno();
     // SAFETY: as above.
     let poll = unsafe { &*poll };
     let least = poll.settings.wait_limit.min(poll.settings.lock_limit);
-    if waited >= least && is_looked_at(poll) {
+    if total >= least && is_looked_at(poll) {
+        let blocked = total.saturating_sub(excused);
+        let waited = Waited { blocked, total };
         // SAFETY: no text.
         unsafe { note(poll, function, Argument::None, Some(waited)) };
     }
@@ -116,7 +120,7 @@ fn is_looked_at(poll: &Poll) -> bool {
 /// # Safety
 ///
 /// As for `before`.
-unsafe fn note(poll: &Poll, function: &'static str, argument: Argument, waited: Option<Duration>) {
+unsafe fn note(poll: &Poll, function: &'static str, argument: Argument, waited: Option<Waited>) {
     if let Ok(mut calls) = poll.calls.try_borrow_mut() {
         // SAFETY: the caller's promise.
         let note = unsafe { Note::of(argument) };
@@ -186,7 +190,7 @@ macro_rules! take_over {
                 // SAFETY: as above.
                 let result = unsafe { function($($warg),*) };
                 // SAFETY: it was current.
-                unsafe { $crate::hooks::after(poll, stringify!($wait), since) };
+                unsafe { $crate::hooks::after(poll, stringify!($wait), since, std::time::Duration::ZERO) };
                 $crate::poll::taken::put_back(poll);
                 result
             }
