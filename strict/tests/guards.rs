@@ -37,11 +37,12 @@ fn set_errno(errno: c_int) {
 fn errno_is_the_calls_own() {
     let file = File::open("Cargo.toml").unwrap();
     let look = || {
-        // SAFETY: a string, and a buffer of that length, in both.
+        // SAFETY: a string.
         let fd = unsafe { libc::open(c"/there/is/no/such".as_ptr(), libc::O_RDONLY) };
         assert_eq!((fd, errno()), (-1, libc::ENOENT));
         set_errno(123);
         let mut buffer = [0_u8; 4];
+        // SAFETY: a buffer of that length.
         let read = unsafe { libc::read(file.as_raw_fd(), buffer.as_mut_ptr().cast(), 4) };
         assert_eq!((read, errno()), (4, 123), "a call that succeeds leaves it");
         // SAFETY: a descriptor that is none, and nothing to read to.
@@ -270,14 +271,13 @@ fn calls_that_do_not_wait_are_not_told() {
             events: libc::POLLIN,
             revents: 0,
         };
-        // SAFETY: room for one answer; the same of the other.
+        // SAFETY: room for one answer.
         assert_eq!(unsafe { libc::poll(&mut look, 1, 0) }, 1);
         let flags = libc::MSG_DONTWAIT;
         let (to, length) = (buffer.as_mut_ptr().cast(), buffer.len());
-        assert_eq!(
-            unsafe { libc::recv(there.as_raw_fd(), to, length, flags) },
-            4
-        );
+        // SAFETY: a buffer of that length.
+        let received = unsafe { libc::recv(there.as_raw_fd(), to, length, flags) };
+        assert_eq!(received, 4);
     });
     allow("outside of a poll", || child.borrow_mut().kill()).unwrap();
     child.borrow_mut().wait().unwrap();

@@ -45,8 +45,8 @@ fn the_first_call_its_caller_and_what_to_do() {
     assert_eq!(lines[4], "stack, innermost first:");
 
     // From the standard library to the poll, and no further.
-    let marked = |line: &&str| line.starts_with("> reports::load at tests/reports.rs:");
-    let user = lines.iter().position(|line| marked(&line)).expect(&report);
+    let marked = |line: &str| line.starts_with("> reports::load at tests/reports.rs:");
+    let user = lines.iter().position(|line| marked(line)).expect(&report);
     let inner = &lines[5..user];
     assert!(
         inner.iter().all(|line| line.starts_with("  std::")

@@ -20,10 +20,11 @@ const FLAVORS: [(&str, &str, Option<&str>); 4] = [
 ];
 
 fn is_on(feature: &str) -> bool {
-    match feature {
-        "tokio" => cfg!(feature = "tokio"),
-        _ => cfg!(feature = "smol"),
-    }
+    let on = [
+        ("tokio", cfg!(feature = "tokio")),
+        ("smol", cfg!(feature = "smol")),
+    ];
+    on.contains(&(feature, true))
 }
 
 /// The options of one attribute.
