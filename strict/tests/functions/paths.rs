@@ -118,10 +118,8 @@ fn unlinkat() -> String {
     on_a(|path| {
         let path = c(path);
         // SAFETY: as above.
-        assert_eq!(
-            unsafe { libc::unlinkat(libc::AT_FDCWD, path.as_ptr(), 0) },
-            0
-        );
+        let failed = unsafe { libc::unlinkat(libc::AT_FDCWD, path.as_ptr(), 0) };
+        assert_eq!(failed, 0);
     })
 }
 

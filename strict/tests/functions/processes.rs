@@ -56,8 +56,8 @@ fn waitpid() -> String {
 }
 
 fn waitid() -> String {
-    let child = child();
-    report(|| {
+    let mut child = child();
+    let report = report(|| {
         let mut information = MaybeUninit::uninit();
         // SAFETY: room for the answer.
         let failed = unsafe {
@@ -65,9 +65,12 @@ fn waitid() -> String {
                 libc::P_PID,
                 child.id(),
                 information.as_mut_ptr(),
-                libc::WEXITED,
+                // For its owner it stays to be waited for.
+                libc::WEXITED | libc::WNOWAIT,
             )
         };
         assert_eq!(failed, 0);
-    })
+    });
+    assert!(child.wait().unwrap().success());
+    report
 }
