@@ -16,6 +16,8 @@ mod lane;
 pub(crate) mod lane_state;
 mod lanes;
 mod lending;
+#[cfg_attr(not(offramp_loom), cfg(feature = "watch"))]
+pub(crate) mod mark;
 pub(crate) mod queue;
 pub(crate) mod residents;
 pub(crate) mod running;

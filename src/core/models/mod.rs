@@ -9,6 +9,7 @@ mod alarms;
 mod crew;
 mod interrupt;
 mod job;
+mod mark;
 mod planted;
 mod queue;
 mod rayon;

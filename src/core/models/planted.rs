@@ -191,6 +191,16 @@ const PLANTED: &[(&str, &str)] = &[
         "alarms::a_waker_changed_while_the_alarm_rings",
     ),
     (
+        "mark: task published late",
+        "mark::a_watcher_against_polls",
+    ),
+    ("mark: no second look", "mark::a_watcher_against_polls"),
+    ("mark: inner task kept", "mark::a_watcher_against_polls"),
+    (
+        "mark: gone amidst a capture",
+        "mark::a_capture_against_the_end_of_its_thread",
+    ),
+    (
         "alarms: no look before leaving",
         "alarms::arming_against_leaving",
     ),

@@ -1,0 +1,189 @@
+//! Each thread's slot: its mark, and what it takes to look at the thread.
+//!
+//! Made at a thread's first watched poll after a watchdog was first started; before that
+//! polls mark nothing. The poll's way is a read of a thread-local, the mark's three stores,
+//! and one look at a flag that hardly ever changes.
+
+use super::stack::Target;
+use super::task::Task;
+use crate::core::mark::{Begun, Mark};
+use crate::fork;
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, Thread};
+
+pub(crate) struct Slot {
+    pub(crate) mark: Mark<Task>,
+    /// Its own for ever, unlike the system's number of the thread.
+    pub(crate) id: u64,
+    pub(crate) target: Target,
+    pub(crate) thread: Thread,
+}
+
+/// All threads that have polled something.
+static SLOTS: Mutex<Vec<Arc<Slot>>> = Mutex::new(Vec::new());
+
+/// A watchdog has been started, some time.
+static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// The watchdog sleeps because nothing was polled, and wants to be woken by the next poll.
+static IS_ASLEEP: AtomicBool = AtomicBool::new(false);
+
+/// The thread to be woken.
+static WATCHDOG: Mutex<Option<Thread>> = Mutex::new(None);
+
+thread_local! {
+    /// Null: none yet. [`GONE`]: no more.
+    static SLOT: Cell<*const Slot> = const { Cell::new(ptr::null()) };
+    /// Owns the slot, and takes it out of the registry when the thread ends.
+    static OWNED: Cell<Option<Owned>> = const { Cell::new(None) };
+}
+
+/// The thread is in its last moments: what it polls is not watched.
+const GONE: *const Slot = ptr::dangling();
+
+struct Owned {
+    slot: Arc<Slot>,
+    generation: u32,
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = SLOT.try_with(|slot| slot.set(GONE));
+        if fork::generation() != self.generation {
+            // A forked child: the locks may be held by threads that are not here.
+            return std::mem::forget(Arc::clone(&self.slot));
+        }
+        // Waits for a watchdog that is looking at this thread.
+        self.slot.mark.leave();
+        SLOTS.lock().retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+    }
+}
+
+/// A poll that is marked. Unmarks when dropped, also by a panic. Not for another thread.
+pub(crate) struct Polling {
+    /// Null: not marked.
+    slot: *const Slot,
+    begun: Begun<Task>,
+}
+
+/// Marks this thread as polling `task`.
+#[inline(always)]
+pub(crate) fn poll(task: &'static Task) -> Polling {
+    let slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
+    // SAFETY: neither null nor `GONE`, it is this thread's, owned until the thread ends.
+    if let Some(slot) = is_real(slot).then(|| unsafe { &*slot }) {
+        let begun = slot.mark.begin(task);
+        // ORDERING: Relaxed: the store of the turn may still be on its way when this is read.
+        // A watchdog that goes to sleep meanwhile looks again a tick later, see `patrol`.
+        if IS_ASLEEP.load(Ordering::Relaxed) {
+            wake_watchdog();
+        }
+        return Polling { slot, begun };
+    }
+    first_poll(slot, task)
+}
+
+fn is_real(slot: *const Slot) -> bool {
+    slot.addr() > GONE.addr()
+}
+
+impl Drop for Polling {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.slot.is_null() {
+            // SAFETY: as in `poll`; this thread is still in that poll.
+            unsafe { &*self.slot }.mark.end(&self.begun);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn first_poll(slot: *const Slot, task: &'static Task) -> Polling {
+    if slot == GONE || !IS_WATCHED.load(Ordering::Relaxed) || !enter() {
+        return Polling {
+            slot: ptr::null(),
+            begun: Begun::none(),
+        };
+    }
+    poll(task)
+}
+
+/// Makes this thread's slot. `false` in the thread's last moments.
+fn enter() -> bool {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Where thread-locals are going already there would be nobody to take it out again.
+    let Ok(former) = OWNED.try_with(Cell::take) else {
+        return false;
+    };
+    drop(former);
+    fork::watch();
+    let slot = Arc::new(Slot {
+        mark: Mark::new(),
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
+        target: Target::of_this_thread(),
+        thread: thread::current(),
+    });
+    let owned = Owned {
+        slot: Arc::clone(&slot),
+        generation: fork::generation(),
+    };
+    if SLOT.try_with(|cell| cell.set(Arc::as_ptr(&slot))).is_err()
+        || OWNED.try_with(|cell| cell.set(Some(owned))).is_err()
+    {
+        return false;
+    }
+    SLOTS.lock().push(slot);
+    true
+}
+
+/// Runs `f` with this thread's mark, which is made if need be.
+pub(crate) fn with_mark(f: impl FnOnce(&Mark<Task>)) {
+    let slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
+    let is_there = is_real(slot)
+        || slot.is_null() && IS_WATCHED.load(Ordering::Relaxed) && enter();
+    let slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
+    if is_there && is_real(slot) {
+        // SAFETY: as in `poll`.
+        f(&unsafe { &*slot }.mark);
+        if IS_ASLEEP.load(Ordering::Relaxed) {
+            wake_watchdog();
+        }
+    }
+}
+
+/// All slots there are now.
+pub(crate) fn all(into: &mut Vec<Arc<Slot>>) {
+    into.clear();
+    into.extend(SLOTS.lock().iter().cloned());
+}
+
+/// From now on polls are marked.
+pub(crate) fn start_marking() {
+    IS_WATCHED.store(true, Ordering::Relaxed);
+}
+
+/// The watchdog of this thread wants to be woken by the next poll, or no more.
+pub(crate) fn set_asleep(is_asleep: bool) {
+    let mut watchdog = WATCHDOG.lock();
+    *watchdog = is_asleep.then(thread::current);
+    IS_ASLEEP.store(is_asleep, Ordering::Relaxed);
+}
+
+#[cold]
+#[inline(never)]
+fn wake_watchdog() {
+    // Whoever has the lock wakes it, or puts it to sleep and will look again.
+    let Some(watchdog) = WATCHDOG.try_lock() else {
+        return;
+    };
+    if IS_ASLEEP.swap(false, Ordering::Relaxed) {
+        if let Some(thread) = &*watchdog {
+            thread.unpark();
+        }
+    }
+}
