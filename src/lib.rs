@@ -83,6 +83,9 @@ mod tokio_runtime;
 mod tracing_span;
 #[cfg(not(offramp_loom))]
 mod waiting;
+#[cfg(not(offramp_loom))]
+#[cfg(feature = "watch")]
+pub mod watch;
 
 pub use crate::cancel::Stopped;
 pub use crate::core::view::Job;
@@ -108,6 +111,10 @@ pub use crate::{
 #[cfg(not(offramp_loom))]
 #[cfg(feature = "macros")]
 pub use offramp_macros::{offload_cpu, offload_io};
+
+#[cfg(not(offramp_loom))]
+#[cfg(feature = "watch")]
+pub use crate::watch::watch;
 
 #[cfg(not(offramp_loom))]
 use pool::Kind;

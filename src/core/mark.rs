@@ -56,6 +56,12 @@ impl<T> Begun<T> {
     }
 }
 
+/// A poll that is interrupted by what shall not count as one.
+#[must_use]
+pub(crate) struct Paused<T: 'static> {
+    task: *mut T,
+}
+
 /// What a watcher saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight<T: 'static> {
@@ -103,12 +109,45 @@ impl<T> Mark<T> {
     #[inline(always)]
     pub(crate) fn end(&self, begun: &Begun<T>) {
         if begun.is_outermost() {
+            // Not from `begun`: there may have been pauses.
+            let turn = self.turn.load(Ordering::Relaxed);
             // ORDERING: Release, partner: the second load in `look`.
-            self.turn.store(begun.turn.wrapping_add(2), Ordering::Release);
+            self.turn.store(turn.wrapping_add(1), Ordering::Release);
         } else if !planted("mark: inner task kept") {
             // ORDERING: Release, as in `begin`.
             self.task.store(begun.outer, Ordering::Release);
         }
+    }
+
+    /// For a runtime that tells of the begin and the end of outermost polls, and tells of an
+    /// end also where the begin was not seen.
+    #[cfg(not(offramp_loom))]
+    #[cfg(all(feature = "tokio", tokio_unstable))]
+    pub(crate) fn end_if_begun(&self) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        // ORDERING: Release, as in `end`.
+        self.turn
+            .store(turn.wrapping_add(turn % 2), Ordering::Release);
+    }
+
+    /// What follows is no poll, until `resume`. `None`: it is none anyway.
+    pub(crate) fn pause(&self) -> Option<Paused<T>> {
+        let turn = self.turn.load(Ordering::Relaxed);
+        if turn % 2 == 0 {
+            return None;
+        }
+        let task = self.task.load(Ordering::Relaxed);
+        // ORDERING: Release, as in `end`.
+        self.turn.store(turn.wrapping_add(1), Ordering::Release);
+        Some(Paused { task })
+    }
+
+    /// The poll goes on, as a new turn.
+    pub(crate) fn resume(&self, paused: &Paused<T>) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        // ORDERING: Release, both as in `begin`. Polls in the pause left their task there.
+        self.task.store(paused.task, Ordering::Release);
+        self.turn.store(turn.wrapping_add(1), Ordering::Release);
     }
 
     /// Which poll is under way.
@@ -141,6 +180,7 @@ impl<T> Mark<T> {
     }
 
     /// The event loop on this mark's thread goes to work.
+    #[cfg_attr(not(offramp_loom), cfg(feature = "tokio"))]
     pub(crate) fn work(&self) {
         // ORDERING: Relaxed, here and below: nothing is published with it.
         self.span
@@ -148,6 +188,7 @@ impl<T> Mark<T> {
     }
 
     /// It waits for events.
+    #[cfg_attr(not(offramp_loom), cfg(feature = "tokio"))]
     pub(crate) fn rest(&self) {
         let span = self.span.load(Ordering::Relaxed);
         self.span

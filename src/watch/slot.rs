@@ -6,7 +6,7 @@
 
 use super::stack::Target;
 use super::task::Task;
-use crate::core::mark::{Begun, Mark};
+use crate::core::mark::{Begun, Mark, Paused};
 use crate::fork;
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -55,7 +55,7 @@ impl Drop for Owned {
         let _ = SLOT.try_with(|slot| slot.set(GONE));
         if fork::generation() != self.generation {
             // A forked child: the locks may be held by threads that are not here.
-            return std::mem::forget(Arc::clone(&self.slot));
+            return;
         }
         // Waits for a watchdog that is looking at this thread.
         self.slot.mark.leave();
@@ -77,11 +77,7 @@ pub(crate) fn poll(task: &'static Task) -> Polling {
     // SAFETY: neither null nor `GONE`, it is this thread's, owned until the thread ends.
     if let Some(slot) = is_real(slot).then(|| unsafe { &*slot }) {
         let begun = slot.mark.begin(task);
-        // ORDERING: Relaxed: the store of the turn may still be on its way when this is read.
-        // A watchdog that goes to sleep meanwhile looks again a tick later, see `patrol`.
-        if IS_ASLEEP.load(Ordering::Relaxed) {
-            wake_watchdog();
-        }
+        wake_if_asleep();
         return Polling { slot, begun };
     }
     first_poll(slot, task)
@@ -141,17 +137,58 @@ fn enter() -> bool {
     true
 }
 
-/// Runs `f` with this thread's mark, which is made if need be.
-pub(crate) fn with_mark(f: impl FnOnce(&Mark<Task>)) {
+/// The event loop of this thread goes to work, or rests. For runtimes that tell.
+#[cfg(feature = "tokio")]
+pub(crate) fn set_working(is_working: bool) {
+    let mut slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
+    if slot.is_null() && is_working && IS_WATCHED.load(Ordering::Relaxed) && enter() {
+        slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
+    }
+    // SAFETY: as in `poll`.
+    let Some(slot) = is_real(slot).then(|| unsafe { &*slot }) else {
+        return;
+    };
+    if is_working {
+        slot.mark.work();
+        wake_if_asleep();
+    } else {
+        slot.mark.rest();
+    }
+}
+
+/// A poll whose begin and end come as two calls, from hooks.
+#[cfg(all(feature = "tokio", tokio_unstable))]
+pub(crate) fn begin_poll(task: &'static Task) {
+    std::mem::forget(poll(task));
+}
+
+/// Ends what `begin_poll` began, on the same thread. Such polls do not nest.
+#[cfg(all(feature = "tokio", tokio_unstable))]
+pub(crate) fn end_poll() {
     let slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
-    let is_there = is_real(slot)
-        || slot.is_null() && IS_WATCHED.load(Ordering::Relaxed) && enter();
+    // SAFETY: as in `poll`.
+    if let Some(slot) = is_real(slot).then(|| unsafe { &*slot }) {
+        slot.mark.end_if_begun();
+    }
+}
+
+/// Runs `f` as if no poll were under way on this thread.
+pub(crate) fn unwatched<R>(f: impl FnOnce() -> R) -> R {
     let slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
-    if is_there && is_real(slot) {
-        // SAFETY: as in `poll`.
-        f(&unsafe { &*slot }.mark);
-        if IS_ASLEEP.load(Ordering::Relaxed) {
-            wake_watchdog();
+    // SAFETY: as in `poll`.
+    let slot = is_real(slot).then(|| unsafe { &*slot });
+    let paused = slot.and_then(|slot| Some((&slot.mark, slot.mark.pause()?)));
+    // Also if `f` panics.
+    let _resumed = Resumed(paused);
+    f()
+}
+
+struct Resumed<'a>(Option<(&'a Mark<Task>, Paused<Task>)>);
+
+impl Drop for Resumed<'_> {
+    fn drop(&mut self) {
+        if let Some((mark, paused)) = &self.0 {
+            mark.resume(paused);
         }
     }
 }
@@ -162,16 +199,41 @@ pub(crate) fn all(into: &mut Vec<Arc<Slot>>) {
     into.extend(SLOTS.lock().iter().cloned());
 }
 
+/// How many there are.
+pub(crate) fn count() -> usize {
+    SLOTS.lock().len()
+}
+
 /// From now on polls are marked.
 pub(crate) fn start_marking() {
     IS_WATCHED.store(true, Ordering::Relaxed);
 }
 
-/// The watchdog of this thread wants to be woken by the next poll, or no more.
-pub(crate) fn set_asleep(is_asleep: bool) {
+/// The next poll wakes this thread, the watchdog's.
+pub(crate) fn fall_asleep() {
     let mut watchdog = WATCHDOG.lock();
-    *watchdog = is_asleep.then(thread::current);
-    IS_ASLEEP.store(is_asleep, Ordering::Relaxed);
+    *watchdog = Some(thread::current());
+    IS_ASLEEP.store(true, Ordering::Relaxed);
+}
+
+/// This thread is awake, or will be no more.
+pub(crate) fn stay_awake() {
+    let mut watchdog = WATCHDOG.lock();
+    let own = thread::current().id();
+    // Another watchdog may have been started meanwhile.
+    if watchdog.as_ref().is_some_and(|thread| thread.id() == own) {
+        *watchdog = None;
+        IS_ASLEEP.store(false, Ordering::Relaxed);
+    }
+}
+
+#[inline(always)]
+fn wake_if_asleep() {
+    // ORDERING: Relaxed: the store of the turn may still be on its way when this is read. A
+    // watchdog that goes to sleep meanwhile looks again a tick later, see `patrol`.
+    if IS_ASLEEP.load(Ordering::Relaxed) {
+        wake_watchdog();
+    }
 }
 
 #[cold]

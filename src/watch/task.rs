@@ -101,14 +101,18 @@ mod tests {
         assert_eq!(named.name, Some("name"));
         assert!(!ptr::eq(task, named));
         // On another thread, from the table.
-        let again = std::thread::spawn(move || ptr::from_ref(Task::of(Some("type"), None, here)).addr());
+        let again =
+            std::thread::spawn(move || ptr::from_ref(Task::of(Some("type"), None, here)).addr());
         assert_eq!(again.join().unwrap(), ptr::from_ref(task).addr());
     }
 
     #[test]
     fn a_part_of_a_name_is_another_name() {
         let name: &'static str = "checkout";
-        let (part, whole) = (Task::of(None, Some(&name[..5]), None), Task::of(None, Some(name), None));
+        let (part, whole) = (
+            Task::of(None, Some(&name[..5]), None),
+            Task::of(None, Some(name), None),
+        );
         assert_eq!((part.name, whole.name), (Some("check"), Some("checkout")));
     }
 

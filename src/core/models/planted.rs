@@ -190,10 +190,7 @@ const PLANTED: &[(&str, &str)] = &[
         "alarms: over unseen",
         "alarms::a_waker_changed_while_the_alarm_rings",
     ),
-    (
-        "mark: task published late",
-        "mark::a_watcher_against_polls",
-    ),
+    ("mark: task published late", "mark::a_watcher_against_polls"),
     ("mark: no second look", "mark::a_watcher_against_polls"),
     ("mark: inner task kept", "mark::a_watcher_against_polls"),
     (
