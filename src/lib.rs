@@ -83,6 +83,9 @@ mod tokio_runtime;
 mod tracing_span;
 #[cfg(not(offramp_loom))]
 mod waiting;
+#[cfg(not(offramp_loom))]
+#[cfg(feature = "watch")]
+pub mod watch;
 
 pub use crate::cancel::Stopped;
 pub use crate::core::view::Job;

@@ -1,0 +1,4 @@
+//! The detector of calls that block an event loop.
+
+#[allow(dead_code, unused_imports)]
+pub(crate) mod stack;
