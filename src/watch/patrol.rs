@@ -10,7 +10,7 @@
 use super::classify::{Spent, Verdict, judge};
 use super::counters::Counters;
 use super::slot::{self, Slot};
-use super::stack::{Captured, Doing, SystemCall, Times};
+use super::stack::{Captured, Doing, How, SystemCall, Times};
 use super::state::State;
 use super::task::Task;
 use crate::clock;
@@ -54,6 +54,8 @@ pub(super) struct Sighting {
 
 pub(super) struct Patrol {
     pub(super) threshold: Duration,
+    /// Whether a thread that runs may be signalled.
+    pub(super) signals: bool,
     pub(super) is_stopped: Arc<AtomicBool>,
     pub(super) counters: Arc<Counters>,
     pub(super) reporter: SyncSender<Event>,
@@ -188,7 +190,7 @@ impl Patrol {
         incident.next = times.saturating_mul(2);
         let found = slot
             .mark
-            .hold(|| look(slot, beat.stay, incident, now))
+            .hold(|| look(slot, beat.stay, incident, now, self.signals))
             .flatten();
         let Some(found) = found else {
             self.counters.lost_captures.add();
@@ -288,8 +290,16 @@ struct Found {
     captured: Captured,
 }
 
+fn no_stack(why: &'static str) -> Captured {
+    Captured {
+        addresses: Vec::new(),
+        is_partial: true,
+        how: How::None(why),
+    }
+}
+
 /// `None`: the poll is over. The thread is held.
-fn look(slot: &Slot, stay: Stay, incident: &Incident, now: u64) -> Option<Found> {
+fn look(slot: &Slot, stay: Stay, incident: &Incident, now: u64, signals: bool) -> Option<Found> {
     let still = || match stay {
         Stay::Poll { turn } => slot.mark.is_in(turn),
         Stay::Span { span, turn, .. } => slot.mark.span() == span && slot.mark.is_in(turn),
@@ -331,12 +341,15 @@ fn look(slot: &Slot, stay: Stay, incident: &Incident, now: u64) -> Option<Found>
                 task,
                 state: None,
                 times,
-                captured: Captured::none("the thread gets no CPU"),
+                captured: no_stack("the thread gets no CPU"),
             });
         }
         (Verdict::Waits | Verdict::Unknown, _) => State::Unknown,
     };
-    let captured = slot.target.capture(&doing, &still);
+    let captured = match doing {
+        Doing::OnCpu if !signals => no_stack("it runs, and signals are off"),
+        _ => slot.target.capture(&doing, &still),
+    };
     // What was read before this look is of the poll that still goes on.
     still().then_some(Found {
         task,

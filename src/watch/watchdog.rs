@@ -81,6 +81,7 @@ pub struct Watchdog {
 pub struct WatchdogBuilder {
     threshold: Duration,
     signals: bool,
+    signal: Option<i32>,
     reports_per_minute: usize,
     repeat_after: Duration,
     outputs: Vec<Output>,
@@ -115,6 +116,15 @@ impl WatchdogBuilder {
     /// have no stack; the task and its place are named anyway.
     pub fn signals(mut self, signals: bool) -> Self {
         self.signals = signals;
+        self
+    }
+
+    /// Which signal, if it may: one of the real-time ones, to which nobody else listens.
+    /// Default: one from the middle of them. A process takes one, once: later watchdogs use the
+    /// same. If it is taken already, or is another kind of signal, none is used, and the
+    /// [`mode`](Watchdog::mode) says so.
+    pub fn signal(mut self, signal: i32) -> Self {
+        self.signal = Some(signal);
         self
     }
 
@@ -163,7 +173,11 @@ impl WatchdogBuilder {
         if self.outputs.is_empty() {
             self.outputs.push(Box::new(to_log()));
         }
-        let mode = stack::mode(self.signals).to_string();
+        let mode = match self.signal {
+            Some(signal) if self.signals => stack::mode_with(Some(signal)),
+            _ => stack::mode(self.signals),
+        };
+        let mode = mode.to_string();
         let (sender, events) = mpsc::sync_channel::<Event>(WAITING_REPORTS);
         let (alive, ended) = mpsc::channel();
         let counters = Arc::new(Counters::default());
@@ -177,6 +191,7 @@ impl WatchdogBuilder {
         };
         let patrol = Patrol {
             threshold: self.threshold,
+            signals: self.signals,
             is_stopped: Arc::clone(&is_stopped),
             counters: Arc::clone(&counters),
             reporter: sender,
@@ -233,6 +248,7 @@ impl Watchdog {
         WatchdogBuilder {
             threshold: THRESHOLD,
             signals: true,
+            signal: None,
             reports_per_minute: REPORTS_PER_MINUTE,
             repeat_after: REPEAT_AFTER,
             outputs: Vec::new(),
@@ -286,6 +302,7 @@ impl fmt::Debug for WatchdogBuilder {
         f.debug_struct("WatchdogBuilder")
             .field("threshold", &self.threshold)
             .field("signals", &self.signals)
+            .field("signal", &self.signal)
             .field("reports_per_minute", &self.reports_per_minute)
             .field("repeat_after", &self.repeat_after)
             .field("outputs", &self.outputs.len())

@@ -95,7 +95,7 @@ pub(crate) struct Captured {
 }
 
 impl Captured {
-    pub(crate) fn none(why: &'static str) -> Self {
+    pub(super) fn none(why: &'static str) -> Self {
         Self {
             addresses: Vec::new(),
             is_partial: true,

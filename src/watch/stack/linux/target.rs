@@ -1,0 +1,195 @@
+//! A thread that is watched, as others see it.
+
+use super::super::types::{CallDetail, Captured, Doing, How, SystemCall, Times};
+use super::call_detail;
+use super::procfs::{Account, ThreadFiles};
+use super::registers::Registers;
+use super::signal;
+use super::snapshot::Snapshot;
+use super::unwind::{self, Frame};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How often a capture is begun anew because the thread went on meanwhile. One that makes
+/// many short calls is caught between two of them.
+const MOST_ATTEMPTS: usize = 8;
+
+/// It is worth another try.
+pub(super) const WENT_ON: &str = "it went on";
+
+/// So long a thread has to run without a break before it is signalled.
+const STAYS_FOR: Duration = Duration::from_micros(500);
+
+/// A thread. Made by itself; looked at by others for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Target {
+    thread: i32,
+    stack: Range<u64>,
+    files: Option<ThreadFiles>,
+    root: Mutex<Root>,
+}
+
+/// A thread's outermost frame: found by whoever needs it first, from what the thread copied
+/// of its own stack when it was made a target. So the thread itself never unwinds.
+#[derive(Debug)]
+enum Root {
+    Copied(Snapshot),
+    Found(Option<Frame>),
+}
+
+impl Target {
+    /// This thread.
+    #[inline(never)]
+    pub(crate) fn of_this_thread() -> Self {
+        // SAFETY: it takes and changes nothing.
+        let thread = unsafe { libc::gettid() };
+        let stack = stack_of_this_thread().unwrap_or(0..0);
+        Self {
+            thread,
+            files: ThreadFiles::open(thread),
+            root: Mutex::new(Root::Copied(Snapshot::read(Registers::here(), &stack))),
+            stack,
+        }
+    }
+
+    /// What it does right now: one read of procfs.
+    pub(crate) fn look(&self) -> Doing {
+        match &self.files {
+            Some(files) => files.doing(),
+            None => Doing::Unknown,
+        }
+    }
+
+    /// Whether procfs names the calls that it waits in.
+    pub(super) fn tells_calls(&self) -> bool {
+        self.files.as_ref().is_some_and(ThreadFiles::tells_calls)
+    }
+
+    /// Its time on CPUs and in front of them.
+    pub(crate) fn times(&self) -> Option<Times> {
+        self.account().map(|account| account.times)
+    }
+
+    fn account(&self) -> Option<Account> {
+        self.files.as_ref()?.account()
+    }
+
+    /// The call in words. What its arguments point to is as old as the look at it.
+    pub(crate) fn system_call(&self, call: &SystemCall) -> CallDetail {
+        let kernel_function = self.files.as_ref().and_then(ThreadFiles::kernel_function);
+        call_detail::describe(call, kernel_function)
+    }
+
+    /// Its stack, while it does what it does. `still` says whether that is what the caller
+    /// saw: it is asked before a signal and after the copy, and a stack of something else is
+    /// thrown away.
+    pub(crate) fn capture(&self, doing: &Doing, still: &dyn Fn() -> bool) -> Captured {
+        let mut doing = *doing;
+        let mut failed = WENT_ON;
+        for _ in 0..MOST_ATTEMPTS {
+            let taken = match doing {
+                _ if !still() => return Captured::none(WENT_ON),
+                Doing::SystemCall(call) => (self.copy_waiting(&call), How::NoSignal),
+                Doing::OnCpu => (self.copy_running(still), How::Signal),
+                Doing::Unknown => return Captured::none("procfs does not say where it waits"),
+                Doing::Gone => return Captured::none("it has ended"),
+            };
+            match taken {
+                (Ok(_), _) if !still() => return Captured::none(WENT_ON),
+                (Ok(snapshot), how) => return self.unwound(&snapshot, how),
+                (Err(why), _) => failed = why,
+            }
+            let before = doing;
+            doing = self.look();
+            if failed != WENT_ON && doing == before {
+                // Trying again changes nothing.
+                break;
+            }
+        }
+        Captured::none(failed)
+    }
+
+    /// Registers by procfs and bytes by the kernel, if it did not run meanwhile.
+    fn copy_waiting(&self, call: &SystemCall) -> Result<Snapshot, &'static str> {
+        let before = self.account();
+        if self.look() != Doing::SystemCall(*call) {
+            return Err(WENT_ON);
+        }
+        let registers = Registers {
+            address: call.address,
+            stack_pointer: call.stack_pointer,
+            frame_pointer: None,
+            link: None,
+        };
+        let snapshot = Snapshot::read(registers, &self.stack);
+        if self.look() != Doing::SystemCall(*call) || self.account() != before {
+            return Err(WENT_ON);
+        }
+        if snapshot.bytes.is_empty() {
+            return Err("its stack cannot be read");
+        }
+        Ok(snapshot)
+    }
+
+    /// Asked of the thread itself, if it stays on the CPU: one that only happened to be
+    /// there would be in its next call by the time of the signal.
+    fn copy_running(&self, still: &dyn Fn() -> bool) -> Result<Snapshot, &'static str> {
+        let Some(signal) = signal::taken() else {
+            return Err("it runs, and signals are off");
+        };
+        let status = || self.files.as_ref().and_then(ThreadFiles::status);
+        let Some(before) = status() else {
+            return Err("procfs denies `status`");
+        };
+        if before.blocks(signal) {
+            // It would stay pending, and end the program that such a thread executes.
+            return Err("it blocks the signal");
+        }
+        thread::sleep(STAYS_FOR);
+        if status() != Some(before) {
+            return Err(WENT_ON);
+        }
+        let may_signal = || still() && self.look() == Doing::OnCpu;
+        signal::ask(self.thread, &self.stack, may_signal)
+    }
+
+    fn unwound(&self, snapshot: &Snapshot, how: How) -> Captured {
+        let root = self.root();
+        let (walk, is_partial) = unwind::lock().walk_to(snapshot, root);
+        Captured {
+            addresses: walk.frames.iter().map(|frame| frame.address).collect(),
+            is_partial,
+            how,
+        }
+    }
+
+    fn root(&self) -> Option<Frame> {
+        let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*root {
+            Root::Found(frame) => *frame,
+            Root::Copied(snapshot) => {
+                let frame = unwind::lock().walk(snapshot, snapshot.registers).root();
+                *root = Root::Found(frame);
+                frame
+            }
+        }
+    }
+}
+
+/// From its lowest address to the highest.
+fn stack_of_this_thread() -> Option<Range<u64>> {
+    // SAFETY: all zeroes is room for attributes, which the first call fills, if it succeeds,
+    // and the last one empties.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+            return None;
+        }
+        let (mut start, mut size) = (std::ptr::null_mut(), 0);
+        let got = libc::pthread_attr_getstack(&attributes, &mut start, &mut size);
+        libc::pthread_attr_destroy(&mut attributes);
+        (got == 0).then_some(start as u64..start as u64 + size as u64)
+    }
+}

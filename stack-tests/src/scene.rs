@@ -1,0 +1,161 @@
+//! A call on a thread of its own, captured while it blocks.
+
+use crate::calls::{CALLS, Call, Props};
+use crate::stack::{self, Captured, Doing, How, Resolved, Target};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Against hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A thread that is in a call until the scene ends.
+pub(crate) struct Scene {
+    call: Call,
+    pub(crate) target: Arc<Target>,
+    thread: JoinHandle<()>,
+}
+
+impl Scene {
+    fn begin(call: Call, props: Arc<Props>) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            sender.send(Arc::new(Target::of_this_thread())).unwrap();
+            std::hint::black_box(call.function)(&props);
+        });
+        let target = receiver.recv_timeout(PATIENCE).unwrap();
+        Self {
+            call,
+            target,
+            thread,
+        }
+    }
+
+    /// What it does, once it is where it will be found.
+    pub(crate) fn doing(&self) -> Doing {
+        let since = Instant::now();
+        loop {
+            let doing = self.target.look();
+            let is_there = match doing {
+                Doing::SystemCall(call) => {
+                    let name = self.target.system_call(&call).name;
+                    self.call.waits_in.contains(&name.as_str())
+                }
+                Doing::OnCpu => self.call.waits_in.is_empty(),
+                Doing::Unknown | Doing::Gone => false,
+            };
+            if is_there {
+                return doing;
+            }
+            assert!(since.elapsed() < PATIENCE, "{}: {doing:?}", self.call.name);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Its stack. On a machine that is busy a thread may not answer in time, or go on just
+    /// then: another try, then.
+    pub(crate) fn capture(&self) -> Captured {
+        let since = Instant::now();
+        loop {
+            let captured = self.target.capture(&self.doing(), &|| true);
+            if !matches!(captured.how, How::None(_)) {
+                return captured;
+            }
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{}: {captured:?}",
+                self.call.name
+            );
+        }
+    }
+
+    /// A capture, checked: the right way, whole, and it has the function in it.
+    pub(crate) fn check(&self) -> Vec<Resolved> {
+        let captured = self.capture();
+        let name = self.call.name;
+        let wanted = match self.call.waits_in {
+            [] => How::Signal,
+            _ => How::NoSignal,
+        };
+        let functions = stack::symbolize(&captured.addresses);
+        let printed = print(&functions);
+        assert_eq!(captured.how, wanted, "{name}:\n{printed}");
+        assert!(self.is_in(&captured), "{name}:\n{printed}");
+        // Amidst an unwinding there may be no tables for a few instructions.
+        assert!(
+            !captured.is_partial || name == "panics",
+            "{name}:\n{printed}"
+        );
+        functions
+    }
+
+    /// Whether the function's own code is on the stack.
+    pub(crate) fn is_in(&self, captured: &Captured) -> bool {
+        const MOST_CODE: u64 = 4096;
+        let start = self.call.function as usize as u64;
+        let mut addresses = captured.addresses.iter();
+        addresses.any(|address| (start..start + MOST_CODE).contains(address))
+    }
+
+    /// A scene from its begin to its end.
+    pub(crate) fn play<R>(call: Call, act: impl FnOnce(&Scene) -> R) -> R {
+        let props = Arc::new(Props::new());
+        let held = props.lock.lock().unwrap();
+        let scene = Scene::begin(call, Arc::clone(&props));
+        let result = act(&scene);
+        drop(held);
+        props.release();
+        scene.thread.join().unwrap();
+        result
+    }
+}
+
+pub(crate) fn print(functions: &[Resolved]) -> String {
+    let lines = functions.iter().map(|function| {
+        let name = function.function.as_deref().unwrap_or("?");
+        let module = function.module.as_deref().unwrap_or("?");
+        let place = match (&function.file, function.line) {
+            (Some(file), Some(line)) => format!(" at {}:{line}", file.display()),
+            _ => String::new(),
+        };
+        let inlined = if function.is_inlined {
+            " (inlined)"
+        } else {
+            ""
+        };
+        format!(
+            "    {name}{inlined} in {module}+{:#x}{place}\n",
+            function.offset
+        )
+    });
+    lines.collect()
+}
+
+/// Each call once, with what this build should show of it.
+pub(crate) fn play_all() {
+    let mode = stack::mode(true).to_string();
+    println!("{mode}");
+    let has = |wanted: &str| mode.ends_with(wanted);
+    let has_lines = has("functions and lines");
+    let has_names = has_lines || has("functions, without lines and inlined ones");
+    for call in CALLS {
+        let functions = Scene::play(*call, Scene::check);
+        let named = |name: &str| {
+            let mut names = functions.iter().filter_map(|f| f.function.as_deref());
+            names.any(|function| function.contains(name))
+        };
+        let printed = print(&functions);
+        if has_names {
+            assert!(named(call.name), "{}:\n{printed}", call.name);
+        }
+        if let (true, Some(inlined)) = (has_lines, call.inlined) {
+            assert!(named(inlined), "{}:\n{printed}", call.name);
+        }
+        let has_places = functions.iter().any(|f| f.line.is_some());
+        assert!(has_places || !has_lines, "{}:\n{printed}", call.name);
+        println!("{}: {} frames", call.name, functions.len());
+        if std::env::args().any(|argument| argument == "--stacks") {
+            print!("{printed}");
+        }
+    }
+}
