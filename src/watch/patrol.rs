@@ -171,12 +171,12 @@ impl Patrol {
         let duration = Duration::from_nanos(now.saturating_sub(beat.since));
         let next = beat.incident.as_ref().map_or(1, |incident| incident.next);
         if duration >= self.threshold * next {
-            self.investigate(slot, beat, now, duration);
+            self.investigate(slot, beat, duration);
         }
         moved
     }
 
-    fn investigate(&self, slot: &Slot, beat: &mut Beat, now: u64, duration: Duration) {
+    fn investigate(&self, slot: &Slot, beat: &mut Beat, duration: Duration) {
         let passed = duration.as_nanos() / self.threshold.as_nanos();
         // 1, 2, 4 ..: the highest that has passed.
         let times = 1u32 << u32::try_from(passed).unwrap_or(u32::MAX).ilog2();
@@ -190,13 +190,13 @@ impl Patrol {
         incident.next = times.saturating_mul(2);
         let found = slot
             .mark
-            .hold(|| look(slot, beat.stay, incident, now, self.signals))
+            .hold(|| look(slot, beat.stay, incident, self.signals))
             .flatten();
         let Some(found) = found else {
             self.counters.lost_captures.add();
             return;
         };
-        incident.judged = now;
+        incident.judged = clock::now();
         incident.judged_times = found.times;
         let Some(state) = found.state else {
             if !incident.is_pressure {
@@ -299,7 +299,7 @@ fn no_stack(why: &'static str) -> Captured {
 }
 
 /// `None`: the poll is over. The thread is held.
-fn look(slot: &Slot, stay: Stay, incident: &Incident, now: u64, signals: bool) -> Option<Found> {
+fn look(slot: &Slot, stay: Stay, incident: &Incident, signals: bool) -> Option<Found> {
     let still = || match stay {
         Stay::Poll { turn } => slot.mark.is_in(turn),
         Stay::Span { span, turn, .. } => slot.mark.span() == span && slot.mark.is_in(turn),
@@ -309,9 +309,9 @@ fn look(slot: &Slot, stay: Stay, incident: &Incident, now: u64, signals: bool) -
         Stay::Poll { turn } => slot.mark.look().filter(|sight| sight.turn == turn)?.task,
         Stay::Span { .. } | Stay::Out => Task::of(None, None, None),
     };
-    let in_all = Duration::from_nanos(now.saturating_sub(incident.judged));
     let mut looks = 0;
     let (doing, verdict, times) = loop {
+        let in_all = Duration::from_nanos(clock::now().saturating_sub(incident.judged));
         let doing = slot.target.look();
         let times = slot.target.times();
         let spent = match (&incident.judged_times, &times) {
