@@ -10,15 +10,15 @@ pub(super) enum Verdict {
     Waits,
     /// It computes.
     Computes,
-    /// It gets no CPU: nobody here is to blame.
+    /// On a machine of its own the poll would not have taken so long: nobody here is to blame.
     HostPressure,
-    /// It slept for most of the time, but not when it was looked at.
+    /// It may be waiting for a CPU, or have woken from one of many short sleeps.
     LookAgain,
     /// The system does not tell.
     Unknown,
 }
 
-/// Times since a poll, or since the last report of it.
+/// A thread's time since the poll began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spent {
     pub(super) in_all: Duration,
@@ -36,8 +36,10 @@ impl Spent {
     }
 }
 
-/// `None`: the system has no times.
-pub(super) fn judge(doing: &Doing, spent: Option<Spent>) -> Verdict {
+/// `spent` is `None` where the system has no times. The kernel's account of a thread is complete
+/// while it sleeps. Of one that can run it lacks how long it has been waiting for a CPU this
+/// time, and some milliseconds of running.
+pub(super) fn judge(doing: &Doing, spent: Option<Spent>, threshold: Duration) -> Verdict {
     let Some(spent) = spent else {
         return match doing {
             Doing::SystemCall(_) => Verdict::Waits,
@@ -45,23 +47,27 @@ pub(super) fn judge(doing: &Doing, spent: Option<Spent>) -> Verdict {
             Doing::Unknown | Doing::Gone => Verdict::Unknown,
         };
     };
-    let half = spent.in_all / 2;
-    if spent.run_queue >= half {
+    // What it would have taken with a CPU to itself.
+    let own = spent.in_all.saturating_sub(spent.run_queue);
+    if own < threshold {
         return Verdict::HostPressure;
     }
-    if spent.on_cpu >= half {
-        return Verdict::Computes;
-    }
+    let asleep = own.saturating_sub(spent.on_cpu);
     match doing {
-        // Most of the time neither computing nor waiting for a CPU, that is, asleep.
-        Doing::SystemCall(_) if spent.on_cpu + spent.run_queue < half => Verdict::Waits,
-        // Some of each: what it spent more on.
-        Doing::SystemCall(_) if spent.run_queue > spent.on_cpu => Verdict::HostPressure,
-        Doing::SystemCall(_) => Verdict::Waits,
-        // It could run: how long it has been waiting for a CPU this time is in no account yet.
-        // Or it has just woken from one of many short sleeps.
+        Doing::SystemCall(_) if asleep >= spent.on_cpu => Verdict::Waits,
+        Doing::SystemCall(_) => Verdict::Computes,
+        Doing::OnCpu if spent.on_cpu >= threshold.max(asleep) => Verdict::Computes,
         Doing::OnCpu => Verdict::LookAgain,
+        Doing::Unknown | Doing::Gone if spent.on_cpu >= threshold => Verdict::Computes,
         Doing::Unknown | Doing::Gone => Verdict::Unknown,
+    }
+}
+
+/// When it has been looked at often enough, and always could run.
+pub(super) fn judge_at_last(spent: Option<Spent>, threshold: Duration) -> Verdict {
+    match spent {
+        Some(spent) if spent.on_cpu < threshold => Verdict::HostPressure,
+        _ => Verdict::Computes,
     }
 }
 
@@ -90,18 +96,26 @@ mod tests {
         for (doing, spent, verdict) in [
             (&CALL, of(0, 0), Verdict::Waits),
             (&CALL, of(30, 10), Verdict::Waits),
-            (&CALL, of(10, 45), Verdict::HostPressure),
-            (&CALL, of(5, 60), Verdict::HostPressure),
+            (&CALL, of(0, 70), Verdict::Waits),
+            (&CALL, of(5, 80), Verdict::HostPressure),
             (&CALL, of(90, 5), Verdict::Computes),
             (&CALL, None, Verdict::Waits),
             (&Doing::OnCpu, of(90, 5), Verdict::Computes),
-            (&Doing::OnCpu, of(30, 60), Verdict::HostPressure),
+            (&Doing::OnCpu, of(30, 60), Verdict::Computes),
+            (&Doing::OnCpu, of(15, 80), Verdict::HostPressure),
+            (&Doing::OnCpu, of(15, 60), Verdict::LookAgain),
+            (&Doing::OnCpu, of(30, 10), Verdict::LookAgain),
             (&Doing::OnCpu, of(1, 1), Verdict::LookAgain),
             (&Doing::OnCpu, None, Verdict::Computes),
             (&Doing::Unknown, None, Verdict::Unknown),
+            (&Doing::Unknown, of(10, 0), Verdict::Unknown),
             (&Doing::Unknown, of(60, 0), Verdict::Computes),
         ] {
-            assert_eq!(judge(doing, spent), verdict, "{doing:?} {spent:?}");
+            let judged = judge(doing, spent, Duration::from_millis(25));
+            assert_eq!(judged, verdict, "{doing:?} {spent:?}");
         }
+        let threshold = Duration::from_millis(25);
+        assert_eq!(judge_at_last(of(30, 10), threshold), Verdict::Computes);
+        assert_eq!(judge_at_last(of(1, 1), threshold), Verdict::HostPressure);
     }
 }

@@ -7,7 +7,7 @@
 //! nanoseconds to arrive, a tick is milliseconds; and should one take longer, the watchdog
 //! looks every second anyway.
 
-use super::classify::{Spent, Verdict, judge};
+use super::classify::{Spent, Verdict, judge, judge_at_last};
 use super::counters::Counters;
 use super::slot::{self, Slot};
 use super::stack::{Captured, Doing, How, SystemCall, Times};
@@ -28,10 +28,12 @@ const QUIET_LOOKS: u32 = 8;
 /// How often it looks though nobody wakes it.
 const NET: Duration = Duration::from_secs(1);
 
-/// How often, and how long apart, it looks for a system call at a thread that must be in one
-/// most of the time.
-const MORE_LOOKS: u32 = 8;
-const BETWEEN_LOOKS: Duration = Duration::from_micros(250);
+/// How often it looks again, a tick later each time, at a thread that seems to sleep most of
+/// the time, and never when it is looked at.
+const MORE_LOOKS: u32 = 4;
+
+/// How often a stack is tried to be had before a report goes without.
+const MOST_TRIES: u32 = 3;
 
 /// What the reporter gets to know.
 pub(super) enum Event {
@@ -90,15 +92,19 @@ struct Beat {
     round: u64,
 }
 
+#[derive(Default)]
 struct Incident {
-    /// The next report is due after so many thresholds.
+    /// The next report is due after so many thresholds; 0 is as good as 1.
     next: u32,
     /// Numbered when it is first to be reported.
     id: Option<u64>,
     is_pressure: bool,
-    /// The last stage's end: what is judged is the time since.
-    judged: u64,
-    judged_times: Option<Times>,
+    /// Looks that told nothing, in a row.
+    looks: u32,
+    /// Without a stack as yet: what it calls is so short that it went on meanwhile. A look later
+    /// may have better luck.
+    waiting: Option<Box<Sighting>>,
+    tries: u32,
 }
 
 impl Patrol {
@@ -169,7 +175,10 @@ impl Patrol {
             Stay::Poll { .. } | Stay::Span { .. } => {}
         }
         let duration = Duration::from_nanos(now.saturating_sub(beat.since));
-        let next = beat.incident.as_ref().map_or(1, |incident| incident.next);
+        let next = beat
+            .incident
+            .as_ref()
+            .map_or(1, |incident| incident.next.max(1));
         if duration >= self.threshold * next {
             self.investigate(slot, beat, duration);
         }
@@ -180,54 +189,59 @@ impl Patrol {
         let passed = duration.as_nanos() / self.threshold.as_nanos();
         // 1, 2, 4 ..: the highest that has passed.
         let times = 1u32 << u32::try_from(passed).unwrap_or(u32::MAX).ilog2();
-        let incident = beat.incident.get_or_insert(Incident {
-            next: 1,
-            id: None,
-            is_pressure: false,
-            judged: beat.since,
-            judged_times: beat.times,
-        });
-        incident.next = times.saturating_mul(2);
+        let incident = beat.incident.get_or_insert_default();
+        let is_last_look = incident.looks >= MORE_LOOKS;
         let found = slot
             .mark
-            .hold(|| look(slot, beat.stay, incident, self.signals))
-            .flatten();
-        let Some(found) = found else {
-            self.counters.lost_captures.add();
-            return;
-        };
-        incident.judged = clock::now();
-        incident.judged_times = found.times;
-        let Some(state) = found.state else {
-            if !incident.is_pressure {
-                incident.is_pressure = true;
-                self.counters.host_pressure.add();
+            .hold(|| self.look(slot, beat.stay, &beat.times, duration, is_last_look));
+        let found = match found.flatten() {
+            Some(Look::Found(found)) => found,
+            Some(Look::Again) => return incident.looks += 1,
+            Some(Look::HostPressure) => {
+                if !incident.is_pressure {
+                    incident.is_pressure = true;
+                    self.counters.host_pressure.add();
+                }
+                return;
             }
-            return;
+            None => return self.counters.lost_captures.add(),
         };
+        incident.looks = 0;
+        incident.tries += 1;
+        if !found.captured.addresses.is_empty() || incident.tries >= MOST_TRIES {
+            incident.next = times.saturating_mul(2);
+            incident.tries = 0;
+        }
         let id = *incident.id.get_or_insert_with(|| {
             self.counters.incidents.add();
             next_incident()
         });
-        let spent = match (&beat.times, &found.times) {
-            (Some(from), Some(to)) => Some(Spent::between(duration, from, to)),
-            _ => None,
-        };
-        self.send(Event::Blocks(Box::new(Sighting {
+        let sighting = Box::new(Sighting {
             incident: id,
             times,
             duration,
             task: found.task,
             thread: slot.thread.name().map(str::to_owned),
-            state,
-            spent,
+            state: found.state,
+            spent: found.spent,
             captured: found.captured,
-        })));
+        });
+        if incident.tries == 0 {
+            incident.waiting = None;
+            self.send(Event::Blocks(sighting));
+        } else {
+            incident.waiting = Some(sighting);
+        }
     }
 
     fn end_incident(&self, beat: &mut Beat, now: u64) {
-        let id = beat.incident.take().and_then(|incident| incident.id);
-        if let Some(incident) = id {
+        let Some(mut incident) = beat.incident.take() else {
+            return;
+        };
+        if let Some(waiting) = incident.waiting.take() {
+            self.send(Event::Blocks(waiting));
+        }
+        if let Some(incident) = incident.id {
             let total = Duration::from_nanos(now.saturating_sub(beat.since));
             self.send(Event::Over { incident, total });
         }
@@ -282,11 +296,16 @@ fn stay(slot: &Slot, (turn, span): (u64, u64)) -> Stay {
 }
 
 /// What a look at a blocked thread gave.
+enum Look {
+    Found(Found),
+    HostPressure,
+    Again,
+}
+
 struct Found {
     task: &'static Task,
-    /// `None`: it gets no CPU.
-    state: Option<State>,
-    times: Option<Times>,
+    state: State,
+    spent: Option<Spent>,
     captured: Captured,
 }
 
@@ -298,63 +317,57 @@ fn no_stack(why: &'static str) -> Captured {
     }
 }
 
-/// `None`: the poll is over. The thread is held.
-fn look(slot: &Slot, stay: Stay, incident: &Incident, signals: bool) -> Option<Found> {
-    let still = || match stay {
-        Stay::Poll { turn } => slot.mark.is_in(turn),
-        Stay::Span { span, turn, .. } => slot.mark.span() == span && slot.mark.is_in(turn),
-        Stay::Out => false,
-    };
-    let task = match stay {
-        Stay::Poll { turn } => slot.mark.look().filter(|sight| sight.turn == turn)?.task,
-        Stay::Span { .. } | Stay::Out => Task::of(None, None, None),
-    };
-    let mut looks = 0;
-    let (doing, verdict, times) = loop {
-        let in_all = Duration::from_nanos(clock::now().saturating_sub(incident.judged));
+impl Patrol {
+    /// `None`: the poll is over. The thread is held.
+    fn look(
+        &self,
+        slot: &Slot,
+        stay: Stay,
+        from: &Option<Times>,
+        in_all: Duration,
+        is_last_look: bool,
+    ) -> Option<Look> {
+        let still = || match stay {
+            Stay::Poll { turn } => slot.mark.is_in(turn),
+            Stay::Span { span, turn, .. } => slot.mark.span() == span && slot.mark.is_in(turn),
+            Stay::Out => false,
+        };
+        let task = match stay {
+            Stay::Poll { turn } => slot.mark.look().filter(|sight| sight.turn == turn)?.task,
+            Stay::Span { .. } | Stay::Out => Task::of(None, None, None),
+        };
         let doing = slot.target.look();
-        let times = slot.target.times();
-        let spent = match (&incident.judged_times, &times) {
-            (Some(from), Some(to)) => Some(Spent::between(in_all, from, to)),
+        // Of a task that is not watched there are none; its call has been the same all the time.
+        let spent = match (from, slot.target.times()) {
+            (Some(from), Some(to)) => Some(Spent::between(in_all, from, &to)),
             _ => None,
         };
-        // A call of a task that is not watched has been the same all the time.
-        let spent = spent.filter(|_| matches!(stay, Stay::Poll { .. }));
-        let verdict = judge(&doing, spent);
         if !still() {
             return None;
         }
-        if verdict != Verdict::LookAgain || looks == MORE_LOOKS {
-            break (doing, verdict, times);
-        }
-        looks += 1;
-        thread::sleep(BETWEEN_LOOKS);
-    };
-    let state = match (verdict, &doing) {
-        (Verdict::Waits, Doing::SystemCall(call)) => {
-            State::SystemCall(slot.target.system_call(call).into())
-        }
-        (Verdict::Computes, _) => State::BurningCpu,
-        // It can run, and does not: it sleeps no more, and gets no CPU.
-        (Verdict::HostPressure | Verdict::LookAgain, _) => {
-            return Some(Found {
-                task,
-                state: None,
-                times,
-                captured: no_stack("the thread gets no CPU"),
-            });
-        }
-        (Verdict::Waits | Verdict::Unknown, _) => State::Unknown,
-    };
-    let captured = match doing {
-        Doing::OnCpu if !signals => no_stack("it runs, and signals are off"),
-        _ => slot.target.capture(&doing, &still),
-    };
-    // What was read before this look is of the poll that still goes on.
-    still().then_some(Found {
-        task,
-        state: Some(state),
-        times,
-        captured,
-    })
+        let verdict = match judge(&doing, spent, self.threshold) {
+            Verdict::LookAgain if is_last_look => judge_at_last(spent, self.threshold),
+            verdict => verdict,
+        };
+        let state = match (verdict, &doing) {
+            (Verdict::HostPressure, _) => return Some(Look::HostPressure),
+            (Verdict::LookAgain, _) => return Some(Look::Again),
+            (Verdict::Waits, Doing::SystemCall(call)) => {
+                State::SystemCall(slot.target.system_call(call).into())
+            }
+            (Verdict::Computes, _) => State::BurningCpu,
+            (Verdict::Waits | Verdict::Unknown, _) => State::Unknown,
+        };
+        let captured = match doing {
+            Doing::OnCpu if !self.signals => no_stack("it runs, and signals are off"),
+            _ => slot.target.capture(&doing, &still),
+        };
+        // What was read before this look is of the poll that still goes on.
+        still().then_some(Look::Found(Found {
+            task,
+            state,
+            spent,
+            captured,
+        }))
+    }
 }

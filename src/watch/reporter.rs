@@ -10,7 +10,7 @@ use super::state::State;
 use super::task::Task;
 use crate::clock;
 use crate::core::unwind::contain;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(super) struct Reporter {
     pub(super) outputs: Vec<Output>,
     /// Those that go on, and were reported.
     pub(super) reported: HashMap<u64, Reported>,
+    /// Those that go on, and are meant to block.
+    pub(super) allowed: HashSet<u64>,
 }
 
 /// What the closing line repeats.
@@ -45,12 +47,14 @@ impl Reporter {
     }
 
     fn blocks(&mut self, sighting: Sighting) {
+        if self.allowed.contains(&sighting.incident) {
+            return;
+        }
         let resolved = symbolize(&sighting.captured.addresses);
         let frames = blame::frames(resolved, Some(sighting.task));
         if frames.iter().any(is_allowed_to_block) {
-            if sighting.times == 1 {
-                self.counters.allowed.add();
-            }
+            self.counters.allowed.add();
+            self.allowed.insert(sighting.incident);
             return;
         }
         let now = Duration::from_nanos(clock::now());
@@ -102,6 +106,7 @@ impl Reporter {
     }
 
     fn over(&mut self, incident: u64, total: Duration) {
+        self.allowed.remove(&incident);
         let Some(reported) = self.reported.remove(&incident) else {
             return;
         };

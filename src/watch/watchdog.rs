@@ -10,7 +10,7 @@ use super::{slot, stack};
 use crate::builder::ConfigError;
 use crate::fork;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
@@ -188,6 +188,7 @@ impl WatchdogBuilder {
             limit: Limit::new(self.reports_per_minute, self.repeat_after),
             outputs: self.outputs,
             reported: HashMap::new(),
+            allowed: HashSet::new(),
         };
         let patrol = Patrol {
             threshold: self.threshold,

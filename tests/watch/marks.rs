@@ -122,6 +122,7 @@ fn block_in_place_is_allowed_to_block() {
         let task = task.watched("in place");
         runtime.block_on(async { tokio::spawn(task).await.unwrap() });
         drop(runtime);
-        assert!(scene.end().is_empty());
+        let reports = scene.end();
+        assert!(reports.is_empty(), "{}", reports[0]);
     });
 }
