@@ -83,11 +83,33 @@ pub(super) fn frames(resolved: Vec<Resolved>, task: Option<&Task>) -> Vec<Frame>
             }
         })
         .collect();
+    // Below the outermost watched poll there is the runtime, and whoever started it.
+    if let Some(outermost) = frames.iter().rposition(is_mark) {
+        for frame in &mut frames[outermost..] {
+            frame.owner = Owner::Runtime;
+        }
+    }
     let first = |owner| frames.iter().position(|frame| frame.owner == owner);
     if let Some(blamed) = first(Owner::Application).or_else(|| first(Owner::Dependency)) {
         frames[blamed].is_blamed = true;
     }
     frames
+}
+
+/// Whether it is this crate's frame around a watched poll.
+fn is_mark(frame: &Frame) -> bool {
+    let is_by_name = frame.crate_name() == Some("offramp")
+        && frame
+            .function
+            .as_deref()
+            .is_some_and(|function| function.contains("::watch::"));
+    is_by_name
+        || frame.file.as_ref().is_some_and(|file| {
+            let is_ours = file
+                .to_str()
+                .is_some_and(|file| file.starts_with(OWN_SOURCES) || file.contains("/offramp-"));
+            is_ours && file.ends_with("src/watch/future.rs")
+        })
 }
 
 fn owner(function: Option<&str>, file: Option<&Path>, is_own: &dyn Fn(&str) -> bool) -> Owner {
@@ -147,7 +169,9 @@ fn is_below_main(function: &str) -> bool {
         "clone3",
         "__clone3",
     ];
-    names.contains(&function) || function.starts_with("__libc_start")
+    names.contains(&function)
+        || function.starts_with("__libc_start")
+        || function.starts_with("__rust_")
 }
 
 /// The crate of a function or a type: `app` in `app::load`, `<app::Load as Future>::poll` and

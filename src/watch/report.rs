@@ -167,9 +167,17 @@ impl Report {
     }
 }
 
+/// Characters of a type's name in text; the field has all.
+const LONGEST_TYPE: usize = 120;
+
 impl fmt::Display for TaskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.type_name.unwrap_or("a task that is not watched"))?;
+        let name = self.type_name.unwrap_or("a task that is not watched");
+        // Combinators and routers make types of pages. The begin is what was spawned.
+        match name.char_indices().nth(LONGEST_TYPE) {
+            Some((end, _)) => write!(f, "{}…", &name[..end])?,
+            None => f.write_str(name)?,
+        }
         match self.watched_at {
             Some(location) => write!(f, ", watched at {location}"),
             None => Ok(()),

@@ -10,10 +10,14 @@ use super::state::State;
 use super::task::Task;
 use crate::clock;
 use crate::core::unwind::contain;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
+
+/// Incidents remembered until they are over. There are as many as threads; but of one whose
+/// end was lost, because the outputs were too slow, nothing is ever heard again.
+const MOST_OPEN: usize = 4096;
 
 /// Where reports go.
 pub(super) type Output = Box<dyn FnMut(&Report) + Send>;
@@ -24,9 +28,9 @@ pub(super) struct Reporter {
     pub(super) limit: Limit,
     pub(super) outputs: Vec<Output>,
     /// Those that go on, and were reported.
-    pub(super) reported: HashMap<u64, Reported>,
+    pub(super) reported: BTreeMap<u64, Reported>,
     /// Those that go on, and are meant to block.
-    pub(super) allowed: HashSet<u64>,
+    pub(super) allowed: BTreeSet<u64>,
 }
 
 /// What the closing line repeats.
@@ -55,6 +59,9 @@ impl Reporter {
         if frames.iter().any(is_allowed_to_block) {
             self.counters.allowed.add();
             self.allowed.insert(sighting.incident);
+            if self.allowed.len() > MOST_OPEN {
+                self.allowed.pop_first();
+            }
             return;
         }
         let now = Duration::from_nanos(clock::now());
@@ -78,6 +85,9 @@ impl Reporter {
             state: sighting.state.clone(),
         };
         self.reported.insert(sighting.incident, reported);
+        if self.reported.len() > MOST_OPEN {
+            self.reported.pop_first();
+        }
         let advice = advice(&sighting.state, &frames);
         let no_frames = match sighting.captured.how {
             How::None(why) => Some(why),

@@ -105,7 +105,7 @@ struct Folded<'a> {
 impl<'a> Folded<'a> {
     fn add(&mut self, frame: &'a Frame) {
         self.count += 1;
-        let name = frame.crate_name().unwrap_or("?");
+        let name = frame.crate_name().unwrap_or("others");
         if !self.crates.contains(&name) {
             self.crates.push(name);
         }
@@ -139,10 +139,15 @@ impl fmt::Display for Frame {
 impl Frame {
     /// `file:line`.
     pub(super) fn place(&self) -> Option<String> {
-        let file = self.file.as_ref()?.display();
+        let file = self.file.as_ref()?.to_string_lossy();
+        // From a registry the package and the path in it say enough.
+        let file = match file.split_once("/registry/src/") {
+            Some((_, path)) => path.split_once('/').map_or(path, |(_, path)| path),
+            None => &*file,
+        };
         Some(match self.line {
             Some(line) => format!("{file}:{line}"),
-            None => file.to_string(),
+            None => file.to_owned(),
         })
     }
 }

@@ -10,7 +10,7 @@ use super::{slot, stack};
 use crate::builder::ConfigError;
 use crate::fork;
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
@@ -187,8 +187,8 @@ impl WatchdogBuilder {
             counters: Arc::clone(&counters),
             limit: Limit::new(self.reports_per_minute, self.repeat_after),
             outputs: self.outputs,
-            reported: HashMap::new(),
-            allowed: HashSet::new(),
+            reported: BTreeMap::new(),
+            allowed: BTreeSet::new(),
         };
         let patrol = Patrol {
             threshold: self.threshold,
