@@ -29,17 +29,14 @@ impl Unwinding {
     /// with a call in between that may be missing.
     pub(super) fn walk_to(&mut self, snapshot: &Snapshot, root: Option<Frame>) -> (Walk, bool) {
         let first = self.walk(snapshot, snapshot.registers);
-        if first.end != End::NeedsFramePointer {
-            let is_partial = !first.reaches(root);
-            return (first, is_partial);
+        if first.reaches(root) {
+            return (first, false);
         }
-        let Some(&stuck) = first.frames.last() else {
-            return (first, true);
+        let (End::NeedsFramePointer, Some(&stuck)) = (first.end, first.frames.last()) else {
+            return (self.cut_nonsense(first), true);
         };
-        let Some(tables) = self.tables(stuck.address) else {
-            return (first, true);
-        };
-        let function = tables.function_start(stuck.address);
+        let tables = self.tables(stuck.address);
+        let function = tables.and_then(|tables| tables.function_start(stuck.address));
         let returns = self.return_addresses(snapshot, stuck.stack_pointer, function);
 
         let mut best = first;
@@ -58,7 +55,7 @@ impl Unwinding {
                 }
             }
         }
-        (best, true)
+        (self.cut_nonsense(best), true)
     }
 
     /// Where on the stack there may be a return address, from the innermost on.

@@ -193,10 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_reads_itself_as_running() {
+    fn a_thread_reads_of_itself_that_it_reads() {
         // SAFETY: it takes and changes nothing.
         let files = ThreadFiles::open(unsafe { libc::gettid() }).unwrap();
-        assert_eq!(files.doing(), Doing::OnCpu);
+        match files.doing() {
+            Doing::SystemCall(call) => assert_eq!(call.number, libc::SYS_pread64),
+            doing => panic!("{doing:?}"),
+        }
         assert_eq!(files.doing_by_state(), Doing::OnCpu);
         let before = files.status().unwrap();
         std::thread::sleep(Duration::from_millis(1));

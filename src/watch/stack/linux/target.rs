@@ -155,6 +155,20 @@ impl Target {
         signal::ask(self.thread, &self.stack, may_signal)
     }
 
+    /// This thread, asked by itself: it answers before the call that asks returns.
+    pub(super) fn try_signal(&self) -> Result<(), &'static str> {
+        let Some(status) = self.files.as_ref().and_then(ThreadFiles::status) else {
+            return Err("procfs denies `status`");
+        };
+        match signal::taken() {
+            Some(signal) if !status.blocks(signal) => {
+                signal::ask(self.thread, &self.stack, || true).map(drop)
+            }
+            // Others may well let it through.
+            _ => Ok(()),
+        }
+    }
+
     fn unwound(&self, snapshot: &Snapshot, how: How) -> Captured {
         let root = self.root();
         let (walk, is_partial) = unwind::lock().walk_to(snapshot, root);

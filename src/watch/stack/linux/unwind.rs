@@ -56,13 +56,9 @@ impl Walk {
         (self.end == End::Outermost).then_some(last)
     }
 
-    /// Whether it ends where the thread began. Without a `root` to compare with the tables'
-    /// word has to do.
+    /// Whether it ends where the thread began.
     pub(super) fn reaches(&self, root: Option<Frame>) -> bool {
-        match (self.root(), root) {
-            (Some(last), Some(root)) => last == root,
-            (last, _) => last.is_some(),
-        }
+        root.is_some() && self.root() == root
     }
 }
 
@@ -152,17 +148,15 @@ impl Unwinding {
                 Ok(Some(_)) | Err(_) => break End::Lost,
             }
         };
-        self.cut_nonsense(Walk { frames, end })
+        Walk { frames, end }
     }
 
     /// A walk that went astray ends where it met what is no code.
-    fn cut_nonsense(&self, mut walk: Walk) -> Walk {
-        if walk.end != End::Outermost {
-            let mut frames = walk.frames.iter();
-            if let Some(sane) = frames.position(|frame| !self.is_code(frame.address)) {
-                walk.frames.truncate(sane.max(1));
-                walk.end = End::Lost;
-            }
+    pub(super) fn cut_nonsense(&self, mut walk: Walk) -> Walk {
+        let mut frames = walk.frames.iter();
+        if let Some(sane) = frames.position(|frame| !self.is_code(frame.address)) {
+            walk.frames.truncate(sane.max(1));
+            walk.end = End::Lost;
         }
         walk
     }
@@ -211,8 +205,10 @@ fn frame_pointer(registers: &EngineRegisters) -> u64 {
 impl Unwinding {
     pub(super) fn walk_to(&mut self, snapshot: &Snapshot, root: Option<Frame>) -> (Walk, bool) {
         let walk = self.walk(snapshot, snapshot.registers);
-        let is_partial = !walk.reaches(root);
-        (walk, is_partial)
+        match walk.reaches(root) {
+            true => (walk, false),
+            false => (self.cut_nonsense(walk), true),
+        }
     }
 }
 
@@ -255,7 +251,7 @@ mod tests {
         for pair in pointers {
             assert!(pair[0].stack_pointer < pair[1].stack_pointer, "{walk:?}");
         }
-        assert!(walk.reaches(None));
+        assert!(!walk.reaches(None));
         assert!(walk.reaches(walk.frames.last().copied()));
         assert!(!walk.reaches(walk.frames.first().copied()));
     }
@@ -277,6 +273,7 @@ mod tests {
     #[test]
     fn registers_full_of_nonsense_end_the_walk() {
         let (snapshot, _) = std::thread::spawn(outer).join().unwrap();
+        let whole = lock().walk(&snapshot, snapshot.registers);
         for address in [0, 1, u64::MAX, NOT_KNOWN, snapshot.registers.stack_pointer] {
             let registers = Registers {
                 address,
@@ -284,8 +281,13 @@ mod tests {
                 ..snapshot.registers
             };
             let walk = lock().walk(&snapshot, registers);
-            assert_eq!(walk.end, End::Lost, "{address:#x}");
-            assert_eq!(walk.frames.len(), 1);
+            assert!(!walk.reaches(whole.root()), "{address:#x}");
+            let walk = lock().cut_nonsense(walk);
+            assert_eq!(
+                (walk.end, walk.frames.len()),
+                (End::Lost, 1),
+                "{address:#x}"
+            );
         }
     }
 }
