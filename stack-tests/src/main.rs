@@ -12,6 +12,8 @@ mod calls;
 mod hardship;
 #[cfg(target_os = "linux")]
 mod heap;
+#[cfg(all(test, target_os = "linux"))]
+mod odd;
 #[cfg(target_os = "linux")]
 mod scene;
 #[cfg(all(test, target_os = "linux"))]

@@ -1,6 +1,6 @@
 //! A call on a thread of its own, captured while it blocks.
 
-use crate::calls::{CALLS, Call, Props};
+use crate::calls::{self, CALLS, Call, Props};
 use crate::stack::{self, Captured, Doing, How, Resolved, Target};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -106,11 +106,8 @@ impl Scene {
     }
 
     /// Whether the function's own code is on the stack.
-    pub(crate) fn is_in(&self, captured: &Captured) -> bool {
-        const MOST_CODE: u64 = 4096;
-        let start = self.call.function as usize as u64;
-        let mut addresses = captured.addresses.iter();
-        addresses.any(|address| (start..start + MOST_CODE).contains(address))
+    fn is_in(&self, captured: &Captured) -> bool {
+        has(captured, self.call.function)
     }
 
     /// A scene from its begin to its end.
@@ -124,6 +121,14 @@ impl Scene {
         scene.thread.join().unwrap();
         result
     }
+}
+
+/// Whether this function's own code is on the stack.
+pub(crate) fn has(captured: &Captured, function: fn(&Props)) -> bool {
+    const MOST_CODE: u64 = 4096;
+    let start = function as usize as u64;
+    let mut addresses = captured.addresses.iter();
+    addresses.any(|address| (start..start + MOST_CODE).contains(address))
 }
 
 pub(crate) fn print(functions: &[Resolved]) -> String {
@@ -174,6 +179,9 @@ impl Default for Wanted {
 pub(crate) fn play_all(wanted: Wanted) {
     let mode = stack::mode(wanted.signals).to_string();
     println!("{mode}");
+    if wanted.waiting {
+        capture_the_main_thread();
+    }
     for call in CALLS {
         let runs = call.waits_in.is_empty();
         if if runs { wanted.running } else { wanted.waiting } {
@@ -188,6 +196,30 @@ pub(crate) fn play_all(wanted: Wanted) {
             println!("{}: none, {why}", call.name);
         }
     }
+}
+
+/// This thread, which is the main one unless this is a test, captured by another.
+fn capture_the_main_thread() {
+    let target = Target::of_this_thread();
+    let props = Props::new();
+    thread::scope(|scope| {
+        let (target, props) = (&target, &props);
+        let other = scope.spawn(move || {
+            let since = Instant::now();
+            loop {
+                let captured = target.capture(&target.look(), &|| true);
+                if has(&captured, calls::sleeps) {
+                    props.release();
+                    return captured;
+                }
+                assert!(since.elapsed() < PATIENCE, "{captured:?}");
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        calls::sleeps(props);
+        let captured = other.join().unwrap();
+        assert!(!captured.is_partial, "{captured:?}");
+    });
 }
 
 fn check_names(call: &Call, functions: &[Resolved], mode: &str) {

@@ -1,6 +1,8 @@
 //! What the capture promises, one by one.
 
+use crate::calls;
 use crate::heap;
+use crate::odd;
 use crate::scene::{self, Wanted};
 use crate::stack::{self, Doing, How, Target};
 use crate::storms::{captures, storm};
@@ -188,7 +190,7 @@ fn a_thread_that_has_ended_is_gone() {
 
 #[test]
 fn a_stack_of_something_else_is_thrown_away() {
-    let call = crate::calls::CALLS[0];
+    let call = calls::CALLS[0];
     scene::Scene::play(call, |scene| {
         let doing = scene.doing();
         for lasts in 0..2 {
@@ -198,4 +200,28 @@ fn a_stack_of_something_else_is_thrown_away() {
             assert_eq!(captured.how, How::None("it went on"));
         }
     });
+}
+
+#[test]
+fn odd_stacks_are_said_to_be_partial_and_have_what_blocks() {
+    assert!(stack::mode(true).to_string().contains("by signal"));
+    for call in odd::ODD {
+        let captured = scene::Scene::play(*call, scene::Scene::capture);
+        let printed = scene::print(&stack::symbolize(&captured.addresses));
+        assert!(captured.is_partial, "{}:\n{printed}", call.name);
+        let blocks = match call.waits_in {
+            [] => calls::spins,
+            _ => calls::sleeps,
+        };
+        assert!(scene::has(&captured, blocks), "{}:\n{printed}", call.name);
+        println!("{}: {} frames", call.name, captured.addresses.len());
+    }
+}
+
+#[test]
+fn a_handler_has_the_code_that_it_interrupted_as_its_caller() {
+    assert!(stack::mode(true).to_string().contains("by signal"));
+    for call in odd::IN_A_HANDLER {
+        scene::Scene::play(*call, scene::Scene::check);
+    }
 }
