@@ -84,6 +84,9 @@ macro_rules! calls {
     };
 }
 
+#[cfg(test)]
+pub(crate) use calls;
+
 pub(crate) const CALLS: &[Call] = calls! {
     sleeps in ["clock_nanosleep"];
     reads_a_fifo in ["openat", "read"];
@@ -105,7 +108,7 @@ pub(crate) const CALLS: &[Call] = calls! {
 };
 
 #[inline(never)]
-fn sleeps(props: &Props) {
+pub(crate) fn sleeps(props: &Props) {
     while props.goes_on() {
         thread::sleep(Duration::from_millis(200));
     }
@@ -214,7 +217,7 @@ fn sleeps_without_libc(props: &Props) {
 }
 
 #[inline(never)]
-fn spins(props: &Props) {
+pub(crate) fn spins(props: &Props) {
     let mut number = 1u64;
     while props.goes_on() {
         number = black_box(number.wrapping_mul(6_364_136_223_846_793_005));
@@ -227,7 +230,7 @@ fn sorts(props: &Props) {
         let mut numbers: Vec<u64> = (0..20_000)
             .map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
             .collect();
-        numbers.sort_by(|a, b| a.cmp(b));
+        numbers.sort();
         black_box(numbers);
     }
 }

@@ -2,12 +2,18 @@
 //! blocks is captured while it does, and must name the function that made it.
 //!
 //! `stack-tests/profiles` runs it in the profiles that matter; `cargo test -p stack-tests`
-//! runs the same and the storms as tests.
+//! runs the same and the storms as tests. Arguments: `stacks` prints what was found,
+//! `signals-off`, `procfs-denied`, `reading-denied` and `signal-denied` are systems that
+//! allow less.
 
 #[cfg(target_os = "linux")]
 mod calls;
 #[cfg(target_os = "linux")]
+mod hardship;
+#[cfg(target_os = "linux")]
 mod heap;
+#[cfg(all(test, target_os = "linux"))]
+mod odd;
 #[cfg(target_os = "linux")]
 mod scene;
 #[cfg(all(test, target_os = "linux"))]
@@ -23,7 +29,24 @@ mod stack;
 
 #[cfg(target_os = "linux")]
 fn main() {
-    scene::play_all();
+    let mut wanted = scene::Wanted::default();
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "stacks" => wanted.prints_stacks = true,
+            "signals-off" => (wanted.signals, wanted.running) = (false, false),
+            "procfs-denied" => {
+                hardship::close_procfs();
+                wanted.waiting = false;
+            }
+            "reading-denied" => hardship::refuse(libc::SYS_process_vm_readv),
+            "signal-denied" => {
+                hardship::refuse(libc::SYS_rt_tgsigqueueinfo);
+                wanted.running = false;
+            }
+            _ => panic!("{argument}: one of stacks, signals-off, *-denied"),
+        }
+    }
+    scene::play_all(wanted);
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,6 +1,6 @@
 //! A call on a thread of its own, captured while it blocks.
 
-use crate::calls::{CALLS, Call, Props};
+use crate::calls::{self, CALLS, Call, Props};
 use crate::stack::{self, Captured, Doing, How, Resolved, Target};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -58,7 +58,9 @@ impl Scene {
         let since = Instant::now();
         loop {
             let captured = self.target.capture(&self.doing(), &|| true);
-            if !matches!(captured.how, How::None(_)) {
+            // While the unwinder changes the stack under its feet, callers are lost.
+            let is_lost = captured.is_partial && self.call.name == "panics";
+            if !matches!(captured.how, How::None(_)) && !is_lost {
                 return captured;
             }
             assert!(
@@ -89,12 +91,23 @@ impl Scene {
         functions
     }
 
+    /// A system that gives no stack of it says why.
+    fn check_none(&self, runs: bool) -> &'static str {
+        if runs {
+            assert_eq!(self.target.look(), Doing::OnCpu);
+        }
+        let captured = self.target.capture(&self.target.look(), &|| true);
+        assert_eq!(captured.addresses, []);
+        assert!(captured.is_partial);
+        match captured.how {
+            How::None(why) => why,
+            how => panic!("{}: {how:?}", self.call.name),
+        }
+    }
+
     /// Whether the function's own code is on the stack.
-    pub(crate) fn is_in(&self, captured: &Captured) -> bool {
-        const MOST_CODE: u64 = 4096;
-        let start = self.call.function as usize as u64;
-        let mut addresses = captured.addresses.iter();
-        addresses.any(|address| (start..start + MOST_CODE).contains(address))
+    fn is_in(&self, captured: &Captured) -> bool {
+        has(captured, self.call.function)
     }
 
     /// A scene from its begin to its end.
@@ -108,6 +121,14 @@ impl Scene {
         scene.thread.join().unwrap();
         result
     }
+}
+
+/// Whether this function's own code is on the stack.
+pub(crate) fn has(captured: &Captured, function: fn(&Props)) -> bool {
+    const MOST_CODE: u64 = 4096;
+    let start = function as usize as u64;
+    let mut addresses = captured.addresses.iter();
+    addresses.any(|address| (start..start + MOST_CODE).contains(address))
 }
 
 pub(crate) fn print(functions: &[Resolved]) -> String {
@@ -131,31 +152,93 @@ pub(crate) fn print(functions: &[Resolved]) -> String {
     lines.collect()
 }
 
-/// Each call once, with what this build should show of it.
-pub(crate) fn play_all() {
-    let mode = stack::mode(true).to_string();
-    println!("{mode}");
-    let has = |wanted: &str| mode.ends_with(wanted);
-    let has_lines = has("functions and lines");
-    let has_names = has_lines || has("functions, without lines and inlined ones");
-    for call in CALLS {
-        let functions = Scene::play(*call, Scene::check);
-        let named = |name: &str| {
-            let mut names = functions.iter().filter_map(|f| f.function.as_deref());
-            names.any(|function| function.contains(name))
-        };
-        let printed = print(&functions);
-        if has_names {
-            assert!(named(call.name), "{}:\n{printed}", call.name);
-        }
-        if let (true, Some(inlined)) = (has_lines, call.inlined) {
-            assert!(named(inlined), "{}:\n{printed}", call.name);
-        }
-        let has_places = functions.iter().any(|f| f.line.is_some());
-        assert!(has_places || !has_lines, "{}:\n{printed}", call.name);
-        println!("{}: {} frames", call.name, functions.len());
-        if std::env::args().any(|argument| argument == "--stacks") {
-            print!("{printed}");
+/// What a system gives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Signals may be used.
+    pub(crate) signals: bool,
+    /// Threads that wait have stacks.
+    pub(crate) waiting: bool,
+    /// Threads that run have.
+    pub(crate) running: bool,
+    pub(crate) prints_stacks: bool,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            signals: true,
+            waiting: true,
+            running: true,
+            prints_stacks: false,
         }
     }
+}
+
+/// Each call once, with what this build and this system should show of it.
+pub(crate) fn play_all(wanted: Wanted) {
+    let mode = stack::mode(wanted.signals).to_string();
+    println!("{mode}");
+    if wanted.waiting {
+        capture_the_main_thread();
+    }
+    for call in CALLS {
+        let runs = call.waits_in.is_empty();
+        if if runs { wanted.running } else { wanted.waiting } {
+            let functions = Scene::play(*call, Scene::check);
+            check_names(call, &functions, &mode);
+            println!("{}: {} frames", call.name, functions.len());
+            if wanted.prints_stacks {
+                print!("{}", print(&functions));
+            }
+        } else {
+            let why = Scene::play(*call, |scene| scene.check_none(runs));
+            println!("{}: none, {why}", call.name);
+        }
+    }
+}
+
+/// This thread, which is the main one unless this is a test, captured by another.
+fn capture_the_main_thread() {
+    let target = Target::of_this_thread();
+    let props = Props::new();
+    thread::scope(|scope| {
+        let (target, props) = (&target, &props);
+        let other = scope.spawn(move || {
+            let since = Instant::now();
+            loop {
+                let captured = target.capture(&target.look(), &|| true);
+                if has(&captured, calls::sleeps) {
+                    props.release();
+                    return captured;
+                }
+                assert!(since.elapsed() < PATIENCE, "{captured:?}");
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        calls::sleeps(props);
+        let captured = other.join().unwrap();
+        assert!(!captured.is_partial, "{captured:?}");
+    });
+}
+
+fn check_names(call: &Call, functions: &[Resolved], mode: &str) {
+    let has_lines = mode.ends_with("functions and lines");
+    let has_names = has_lines || mode.ends_with("functions, without lines and inlined ones");
+    let is_stripped = mode.ends_with("stripped: modules and offsets");
+    let printed = print(functions);
+    let named = |name: &str| {
+        let mut names = functions.iter().filter_map(|f| f.function.as_deref());
+        names.any(|function| function.contains(name))
+    };
+    assert!(has_names || is_stripped, "{mode}");
+    assert_eq!(named(call.name), has_names, "{}:\n{printed}", call.name);
+    if let (true, Some(inlined)) = (has_lines, call.inlined) {
+        assert!(named(inlined), "{}:\n{printed}", call.name);
+    }
+    let has_places = functions.iter().any(|f| f.line.is_some());
+    assert_eq!(has_places, has_lines, "{}:\n{printed}", call.name);
+    // The kernel's own code, mapped into each process, is no file.
+    let has_modules = functions.iter().all(|f| f.module.is_some());
+    assert!(has_modules, "{}:\n{printed}", call.name);
 }

@@ -31,7 +31,7 @@ pub(crate) struct SystemCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) on_cpu: Duration,
-    /// It could have run, and had to wait for a CPU.
+    /// It could have run, and had to wait for a CPU. A wait counts once it is over.
     pub(crate) run_queue: Duration,
 }
 

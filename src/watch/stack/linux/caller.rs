@@ -13,15 +13,15 @@ use super::unwind::{End, Frame, Unwinding, Walk};
 /// A walk costs some ten microseconds, and the right one is among the first.
 const MOST_TRIALS: usize = 64;
 
-/// What the instruction before a return address says.
+/// Which function the instruction before a return address calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Call {
-    /// The function is called here.
-    OfFunction,
-    /// Through a register or a pointer: of a function that nobody can tell any more.
-    OfAny,
-    /// Of another one, which may have jumped to ours as the last that it did.
-    OfAnother,
+enum Calls {
+    /// Ours.
+    Function,
+    /// Through a register or a pointer: one that nobody can tell any more.
+    Any,
+    /// Another one, which may have jumped to ours as the last that it did.
+    Another,
 }
 
 impl Unwinding {
@@ -29,36 +29,35 @@ impl Unwinding {
     /// with a call in between that may be missing.
     pub(super) fn walk_to(&mut self, snapshot: &Snapshot, root: Option<Frame>) -> (Walk, bool) {
         let first = self.walk(snapshot, snapshot.registers);
-        if first.end != End::NeedsFramePointer {
-            let is_partial = !first.reaches(root);
+        if first.reaches(root) {
+            let is_partial = !first.is_sure();
             return (first, is_partial);
         }
-        let Some(&stuck) = first.frames.last() else {
-            return (first, true);
+        let (End::NeedsFramePointer, Some(&stuck)) = (first.end, first.frames.last()) else {
+            return (self.cut_nonsense(first), true);
         };
-        let Some(tables) = self.tables(stuck.address) else {
-            return (first, true);
-        };
-        let function = tables.function_start(stuck.address);
+        let tables = self.tables(stuck.address);
+        let function = tables.and_then(|tables| tables.function_start(stuck.address));
         let returns = self.return_addresses(snapshot, stuck.stack_pointer, function);
 
         let mut best = first;
-        for wanted in [Call::OfFunction, Call::OfAny, Call::OfAnother] {
+        for wanted in [Calls::Function, Calls::Any, Calls::Another] {
             let trials = returns.iter().filter(|(_, call)| *call == wanted);
             for (at, _) in trials.take(MOST_TRIALS) {
                 let mut registers = snapshot.registers;
                 registers.frame_pointer = Some(at - 8);
                 let walk = self.walk(snapshot, registers);
                 if walk.reaches(root) {
-                    return (walk, wanted == Call::OfAnother);
+                    let is_partial = wanted == Calls::Another || !walk.is_sure();
+                    return (walk, is_partial);
                 }
                 // A stack too long for its copy: the certain callers are better than none.
-                if wanted == Call::OfFunction && walk.frames.len() > best.frames.len() {
+                if wanted == Calls::Function && walk.frames.len() > best.frames.len() {
                     best = walk;
                 }
             }
         }
-        (best, true)
+        (self.cut_nonsense(best), true)
     }
 
     /// Where on the stack there may be a return address, from the innermost on.
@@ -67,7 +66,7 @@ impl Unwinding {
         snapshot: &Snapshot,
         from: u64,
         function: Option<u64>,
-    ) -> Vec<(u64, Call)> {
+    ) -> Vec<(u64, Calls)> {
         let words = snapshot.words(from);
         let in_code = words.filter(|(_, word)| self.is_code(word.wrapping_sub(1)));
         in_code
@@ -79,7 +78,7 @@ impl Unwinding {
 /// The longest form of a call has seven bytes, and a prefix.
 const LONGEST: usize = 8;
 
-fn call_before(return_address: u64, function: Option<u64>) -> Option<Call> {
+fn call_before(return_address: u64, function: Option<u64>) -> Option<Calls> {
     let mut code = [0; LONGEST];
     let from = return_address.checked_sub(LONGEST as u64)?;
     if memory::read(from, &mut code) != LONGEST {
@@ -91,13 +90,13 @@ fn call_before(return_address: u64, function: Option<u64>) -> Option<Call> {
             Some(linked(target).unwrap_or(target))
         }
         [.., 0xff, 0x15, a, b, c, d] => memory::read_u64(relative(return_address, [a, b, c, d])),
-        _ if is_indirect(&code) => return Some(Call::OfAny),
+        _ if is_indirect(&code) => return Some(Calls::Any),
         _ => return None,
     };
     match (target, function) {
-        (Some(target), Some(function)) if target != function => Some(Call::OfAnother),
-        (Some(_), Some(_)) => Some(Call::OfFunction),
-        _ => Some(Call::OfAny),
+        (Some(target), Some(function)) if target != function => Some(Calls::Another),
+        (Some(_), Some(_)) => Some(Calls::Function),
+        _ => Some(Calls::Any),
     }
 }
 
@@ -198,8 +197,8 @@ mod tests {
             calls.push(call_before(pair[1].address + 1, function));
         }
         assert!(calls.iter().all(Option::is_some), "{calls:?}");
-        assert!(calls.contains(&Some(Call::OfFunction)), "{calls:?}");
-        assert!(calls.contains(&Some(Call::OfAny)), "{calls:?}");
+        assert!(calls.contains(&Some(Calls::Function)), "{calls:?}");
+        assert!(calls.contains(&Some(Calls::Any)), "{calls:?}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) fn mode_with(wanted: Option<c_int>) -> Mode {
     Mode {
         waiting: try_waiting(),
         running: match wanted {
-            Some(wanted) => signal::take(wanted).map(|()| wanted),
+            Some(wanted) => try_running(wanted).map(|()| wanted),
             None => Err("signals are off"),
         },
         names: elf::of_executable(),
@@ -49,6 +49,11 @@ fn try_waiting() -> Result<(), &'static str> {
         Some(42) => Ok(()),
         _ => Err("memory cannot be read by the kernel"),
     }
+}
+
+fn try_running(wanted: c_int) -> Result<(), &'static str> {
+    signal::take(wanted)?;
+    Target::of_this_thread().try_signal()
 }
 
 impl fmt::Display for Mode {

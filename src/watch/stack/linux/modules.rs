@@ -73,8 +73,8 @@ unsafe extern "C" fn visit(
     let has_counters = size >= std::mem::offset_of!(libc::dl_phdr_info, dlpi_subs) + 8;
     if has_counters {
         walk.generation = Generation {
-            mapped: info.dlpi_adds as u64,
-            unmapped: info.dlpi_subs as u64,
+            mapped: info.dlpi_adds,
+            unmapped: info.dlpi_subs,
         };
         if walk.known == Some(walk.generation) {
             walk.is_known = true;
@@ -96,8 +96,7 @@ unsafe extern "C" fn visit(
         b"" if is_executable => std::env::current_exe().unwrap_or_default(),
         name => PathBuf::from(OsStr::from_bytes(name)),
     };
-    walk.modules
-        .extend(module(path, info.dlpi_addr as u64, headers));
+    walk.modules.extend(module(path, info.dlpi_addr, headers));
     0
 }
 
@@ -198,13 +197,21 @@ impl Tables {
         }
         let count = u32::from_ne_bytes(header.get(8..12)?.try_into().ok()?) as usize;
         let pairs = header.get(12..12 + count.checked_mul(8)?)?;
-        let (pairs, _) = pairs.as_chunks::<8>();
         let wanted = address.wrapping_sub(self.eh_frame_hdr.start) as i64;
-        let function =
-            |pair: &[u8; 8]| i64::from(i32::from_ne_bytes([pair[0], pair[1], pair[2], pair[3]]));
-        let after = pairs.partition_point(|pair| function(pair) <= wanted);
-        let pair = pairs.get(after.checked_sub(1)?)?;
-        self.eh_frame_hdr.start.checked_add_signed(function(pair))
+        let function = |index: usize| {
+            let pair = &pairs[index * 8..];
+            i64::from(i32::from_ne_bytes([pair[0], pair[1], pair[2], pair[3]]))
+        };
+        let (mut before, mut end) = (0, count);
+        while before < end {
+            let middle = before.midpoint(end);
+            match function(middle) <= wanted {
+                true => before = middle + 1,
+                false => end = middle,
+            }
+        }
+        let offset = function(before.checked_sub(1)?);
+        self.eh_frame_hdr.start.checked_add_signed(offset)
     }
 }
 

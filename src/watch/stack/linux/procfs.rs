@@ -39,9 +39,9 @@ impl Status {
 }
 
 impl ThreadFiles {
-    /// `None`: there is no procfs.
-    pub(super) fn open(thread: i32) -> Option<Self> {
-        let folder = File::open(format!("/proc/self/task/{thread}")).ok()?;
+    /// This thread's. `None`: there is no procfs.
+    pub(super) fn of_this_thread() -> Option<Self> {
+        let folder = File::open("/proc/thread-self").ok()?;
         Some(Self {
             syscall: open_in(&folder, c"syscall").ok(),
             schedstat: open_in(&folder, c"schedstat").ok(),
@@ -193,10 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_reads_itself_as_running() {
-        // SAFETY: it takes and changes nothing.
-        let files = ThreadFiles::open(unsafe { libc::gettid() }).unwrap();
-        assert_eq!(files.doing(), Doing::OnCpu);
+    fn a_thread_reads_of_itself_that_it_reads() {
+        let files = ThreadFiles::of_this_thread().unwrap();
+        match files.doing() {
+            Doing::SystemCall(call) => assert_eq!(call.number, libc::SYS_pread64),
+            doing => panic!("{doing:?}"),
+        }
         assert_eq!(files.doing_by_state(), Doing::OnCpu);
         let before = files.status().unwrap();
         std::thread::sleep(Duration::from_millis(1));
@@ -206,9 +208,8 @@ mod tests {
 
     #[test]
     fn files_of_a_thread_that_has_ended_say_so() {
-        // SAFETY: it takes and changes nothing.
-        let thread = std::thread::spawn(|| ThreadFiles::open(unsafe { libc::gettid() }));
-        let files = thread.join().unwrap().unwrap();
+        let files = std::thread::spawn(ThreadFiles::of_this_thread).join();
+        let files = files.unwrap().unwrap();
         // The kernel needs a moment more than `join` does.
         while files.doing() != Doing::Gone {
             std::thread::yield_now();

@@ -37,16 +37,11 @@ pub(super) fn take(signal: c_int) -> Result<(), &'static str> {
         return Err("it is no real-time signal");
     }
     let _asking = ASKING.lock().unwrap_or_else(|e| e.into_inner());
-    let ours = SIGNAL.load(Ordering::Relaxed);
-    if ours != 0 {
-        return if ours == signal {
-            Ok(())
-        } else {
-            Err("another one was taken before")
-        };
-    }
-    if current_handler(signal) != Some(libc::SIG_DFL) {
-        return Err("it has a handler already");
+    match (current_handler(signal), SIGNAL.load(Ordering::Relaxed)) {
+        (Some(handler), ours) if ours == signal && handler == our_handler() => return Ok(()),
+        (Some(libc::SIG_DFL), 0) => {}
+        (Some(libc::SIG_DFL), _) => return Err("another one was taken before"),
+        _ => return Err("it has a handler already"),
     }
     // SAFETY: all zeroes is an action without flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };

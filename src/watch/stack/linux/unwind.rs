@@ -1,6 +1,8 @@
 //! From a snapshot to the addresses of its calls, by the tables that compilers leave for
 //! panics. Nothing but the snapshot and copies of the tables is read.
 
+#[cfg(target_arch = "x86_64")]
+use super::memory;
 use super::modules::{self, Generation, Module, Tables};
 use super::registers::Registers;
 use super::snapshot::Snapshot;
@@ -37,6 +39,9 @@ pub(super) struct Walk {
     /// Innermost first.
     pub(super) frames: Vec<Frame>,
     pub(super) end: End,
+    /// A frame had no tables, and its caller was found as if it had a frame pointer. That may
+    /// be the caller's caller.
+    is_guessed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +61,14 @@ impl Walk {
         (self.end == End::Outermost).then_some(last)
     }
 
-    /// Whether it ends where the thread began. Without a `root` to compare with the tables'
-    /// word has to do.
+    /// Whether it ends where the thread began.
     pub(super) fn reaches(&self, root: Option<Frame>) -> bool {
-        match (self.root(), root) {
-            (Some(last), Some(root)) => last == root,
-            (last, _) => last.is_some(),
-        }
+        root.is_some() && self.root() == root
+    }
+
+    /// Whether no frame can be missing in between.
+    pub(super) fn is_sure(&self) -> bool {
+        !self.is_guessed
     }
 }
 
@@ -133,36 +139,47 @@ impl Unwinding {
         let mut engine_registers = to_engine(registers);
         let mut address = FrameAddress::from_instruction_pointer(registers.address);
         let mut frames = Vec::new();
+        let mut is_guessed = false;
         let end = loop {
             frames.push(Frame {
                 address: address.address_for_lookup(),
                 stack_pointer: engine_registers.sp(),
             });
-            self.tables(address.address_for_lookup());
+            if frames.len() == MOST_FRAMES {
+                break End::Lost;
+            }
+            if let Some(interrupted) = interrupted_by(address, engine_registers.sp(), snapshot) {
+                engine_registers = to_engine(interrupted);
+                address = FrameAddress::from_instruction_pointer(interrupted.address);
+                continue;
+            }
+            is_guessed |= self.tables(address.address_for_lookup()).is_none();
             let caller = self
                 .engine
                 .unwind_frame(address, &mut engine_registers, &mut cache, &mut read)
                 .map(|caller| caller.map(FrameAddress::from_return_address));
             match caller {
-                Ok(Some(Some(caller))) if frames.len() < MOST_FRAMES => address = caller,
+                Ok(Some(Some(caller))) => address = caller,
                 Ok(None) => break End::Outermost,
                 Err(_) if frame_pointer(&engine_registers) == NOT_KNOWN => {
                     break End::NeedsFramePointer;
                 }
-                Ok(Some(_)) | Err(_) => break End::Lost,
+                Ok(Some(None)) | Err(_) => break End::Lost,
             }
         };
-        self.cut_nonsense(Walk { frames, end })
+        Walk {
+            frames,
+            end,
+            is_guessed,
+        }
     }
 
     /// A walk that went astray ends where it met what is no code.
-    fn cut_nonsense(&self, mut walk: Walk) -> Walk {
-        if walk.end != End::Outermost {
-            let mut frames = walk.frames.iter();
-            if let Some(sane) = frames.position(|frame| !self.is_code(frame.address)) {
-                walk.frames.truncate(sane.max(1));
-                walk.end = End::Lost;
-            }
+    pub(super) fn cut_nonsense(&self, mut walk: Walk) -> Walk {
+        let mut frames = walk.frames.iter();
+        if let Some(sane) = frames.position(|frame| !self.is_code(frame.address)) {
+            walk.frames.truncate(sane.max(1));
+            walk.end = End::Lost;
         }
         walk
     }
@@ -181,6 +198,38 @@ fn for_engine(module: &Module, tables: &Tables) -> framehop::Module<Arc<[u8]>> {
     };
     let start = module.range.start;
     framehop::Module::new(module.name(), module.range.clone(), start, sections)
+}
+
+/// A signal handler returns into code that ends the signal; its caller is the code that was
+/// interrupted, with all its registers on the stack. The engine does not know such frames.
+#[cfg(target_arch = "x86_64")]
+fn interrupted_by(
+    address: FrameAddress,
+    stack_pointer: u64,
+    snapshot: &Snapshot,
+) -> Option<Registers> {
+    const END_SIGNAL: [u8; 9] = *b"\x48\xc7\xc0\x0f\0\0\0\x0f\x05";
+    let mut code = [0; END_SIGNAL.len()];
+    let is_one = address.is_return_address()
+        && memory::read(address.address(), &mut code) == code.len()
+        && code == END_SIGNAL;
+    if !is_one {
+        return None;
+    }
+    // By then the stack begins with what the kernel saved.
+    let saved = stack_pointer + std::mem::offset_of!(libc::ucontext_t, uc_mcontext.gregs) as u64;
+    let register = |index: i32| snapshot.word(saved + index as u64 * 8);
+    Some(Registers {
+        address: register(libc::REG_RIP)?,
+        stack_pointer: register(libc::REG_RSP)?,
+        frame_pointer: Some(register(libc::REG_RBP)?),
+        link: None,
+    })
+}
+
+#[cfg(target_arch = "aarch64")]
+fn interrupted_by(_: FrameAddress, _: u64, _: &Snapshot) -> Option<Registers> {
+    None
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -211,8 +260,13 @@ fn frame_pointer(registers: &EngineRegisters) -> u64 {
 impl Unwinding {
     pub(super) fn walk_to(&mut self, snapshot: &Snapshot, root: Option<Frame>) -> (Walk, bool) {
         let walk = self.walk(snapshot, snapshot.registers);
-        let is_partial = !walk.reaches(root);
-        (walk, is_partial)
+        match walk.reaches(root) {
+            true => {
+                let is_partial = !walk.is_sure();
+                (walk, is_partial)
+            }
+            false => (self.cut_nonsense(walk), true),
+        }
     }
 }
 
@@ -255,7 +309,7 @@ mod tests {
         for pair in pointers {
             assert!(pair[0].stack_pointer < pair[1].stack_pointer, "{walk:?}");
         }
-        assert!(walk.reaches(None));
+        assert!(!walk.reaches(None));
         assert!(walk.reaches(walk.frames.last().copied()));
         assert!(!walk.reaches(walk.frames.first().copied()));
     }
@@ -277,6 +331,7 @@ mod tests {
     #[test]
     fn registers_full_of_nonsense_end_the_walk() {
         let (snapshot, _) = std::thread::spawn(outer).join().unwrap();
+        let whole = lock().walk(&snapshot, snapshot.registers);
         for address in [0, 1, u64::MAX, NOT_KNOWN, snapshot.registers.stack_pointer] {
             let registers = Registers {
                 address,
@@ -284,8 +339,13 @@ mod tests {
                 ..snapshot.registers
             };
             let walk = lock().walk(&snapshot, registers);
-            assert_eq!(walk.end, End::Lost, "{address:#x}");
-            assert_eq!(walk.frames.len(), 1);
+            assert!(!walk.reaches(whole.root()), "{address:#x}");
+            let walk = lock().cut_nonsense(walk);
+            assert_eq!(
+                (walk.end, walk.frames.len()),
+                (End::Lost, 1),
+                "{address:#x}"
+            );
         }
     }
 }
