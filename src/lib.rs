@@ -33,6 +33,9 @@ mod current;
 mod dedicated;
 #[cfg(not(offramp_loom))]
 pub mod defaults;
+#[cfg(all(doctest, not(offramp_loom)))]
+#[cfg(all(feature = "tokio", feature = "watch"))]
+mod detector_doc;
 #[cfg(not(offramp_loom))]
 mod environment;
 #[cfg(not(offramp_loom))]

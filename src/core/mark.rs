@@ -146,7 +146,9 @@ impl<T> Mark<T> {
     pub(crate) fn resume(&self, paused: &Paused<T>) {
         let turn = self.turn.load(Ordering::Relaxed);
         // ORDERING: Release, both as in `begin`. Polls in the pause left their task there.
-        self.task.store(paused.task, Ordering::Release);
+        if !planted("mark: task of the pause kept") {
+            self.task.store(paused.task, Ordering::Release);
+        }
         self.turn.store(turn.wrapping_add(1), Ordering::Release);
     }
 

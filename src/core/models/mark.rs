@@ -42,6 +42,37 @@ fn a_watcher_against_polls() {
     });
 }
 
+/// A poll that is interrupted by what is none, in which there is another poll.
+#[test]
+fn a_watcher_against_a_pause() {
+    check("a_watcher_against_a_pause", None, || {
+        let mark = Arc::new(Mark::new());
+        let polling = Arc::clone(&mark);
+        let thread = thread::spawn(move || {
+            let outer = polling.begin(&OUTER);
+            let paused = polling.pause().expect("a poll is under way");
+            assert!(polling.pause().is_none());
+            let inside = polling.begin(&INNER);
+            polling.end(&inside);
+            polling.resume(&paused);
+            polling.end(&outer);
+        });
+        // As above.
+        thread::yield_now();
+        if let Some(sight) = mark.look() {
+            let task = match sight.turn {
+                1 | 5 => OUTER,
+                3 => INNER,
+                turn => panic!("no poll has turn {turn}"),
+            };
+            assert_eq!(*sight.task, task, "{sight:?} is of another poll");
+        }
+        thread.join().unwrap();
+        assert!(mark.look().is_none());
+        assert_eq!(mark.turn(), 6);
+    });
+}
+
 /// The watcher reads what is the thread's own, its stack for one, only while it holds it.
 #[test]
 fn a_capture_against_the_end_of_its_thread() {

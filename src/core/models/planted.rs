@@ -194,6 +194,10 @@ const PLANTED: &[(&str, &str)] = &[
     ("mark: no second look", "mark::a_watcher_against_polls"),
     ("mark: inner task kept", "mark::a_watcher_against_polls"),
     (
+        "mark: task of the pause kept",
+        "mark::a_watcher_against_a_pause",
+    ),
+    (
         "mark: gone amidst a capture",
         "mark::a_capture_against_the_end_of_its_thread",
     ),
