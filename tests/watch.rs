@@ -25,6 +25,8 @@ mod limits;
 mod marks;
 #[path = "watch/outputs.rs"]
 mod outputs;
+#[path = "watch/planted.rs"]
+mod planted;
 #[path = "watch/pressure.rs"]
 mod pressure;
 #[path = "watch/scene.rs"]

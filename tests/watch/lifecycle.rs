@@ -150,7 +150,7 @@ fn an_idle_watchdog_sleeps_and_the_next_poll_wakes_it() {
     alone(
         "lifecycle::an_idle_watchdog_sleeps_and_the_next_poll_wakes_it",
         || {
-            let scene = Scene::with(Watchdog::builder().repeat_after(Duration::ZERO));
+            let scene = Scene::new();
             wait_until("its thread runs", || switches_of("offramp-watch").is_some());
             for name in ["first", "second", "third"] {
                 // Far longer than it stays awake.

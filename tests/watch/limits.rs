@@ -13,7 +13,6 @@ fn block_until_counted(scene: &Scene, incidents: u64) {
     while scene.stats().incidents < incidents && start.elapsed() < PATIENCE / 2 {
         thread::sleep(Duration::from_millis(5));
     }
-    // One long call at the end, so that it is asleep when it is looked at.
 }
 
 #[test]
@@ -21,7 +20,7 @@ fn the_same_place_is_reported_once_and_then_counted() {
     alone(
         "limits::the_same_place_is_reported_once_and_then_counted",
         || {
-            let scene = Scene::new();
+            let scene = Scene::with(Watchdog::builder());
             for incidents in 1..=3 {
                 pollster::block_on(
                     async { block_until_counted(&scene, incidents) }.watched("again"),

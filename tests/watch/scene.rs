@@ -21,8 +21,11 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// Nothing is held back: a slow machine makes many reports of a long incident, and some
+    /// tests come to the same place again.
     pub(crate) fn new() -> Self {
-        Self::with(Watchdog::builder())
+        let builder = Watchdog::builder().repeat_after(Duration::ZERO);
+        Self::with(builder.reports_per_minute(1_000_000))
     }
 
     pub(crate) fn with(builder: WatchdogBuilder) -> Self {
@@ -64,6 +67,11 @@ impl Scene {
             last.is_some_and(|report| report.phase == Phase::Over)
         });
         self.reports_of(name)
+    }
+
+    /// What was reported so far counts no more.
+    pub(crate) fn forget(&self) {
+        self.reports.lock().unwrap().clear();
     }
 
     /// Ends the watchdog, and gives all that it has reported.
@@ -178,6 +186,35 @@ pub(crate) fn run_command(scene: &Scene, name: &'static str) {
         .output()
         .unwrap();
     assert_eq!(output.stdout, b"done\n");
+    waiter.join().unwrap();
+}
+
+#[inline(never)]
+pub(crate) fn receive(scene: &Scene, name: &'static str) {
+    let (sender, receiver) = mpsc::channel();
+    let waiter = scene.release_after(name, move || sender.send(()).unwrap());
+    receiver.recv().unwrap();
+    waiter.join().unwrap();
+}
+
+#[inline(never)]
+pub(crate) fn join_thread(scene: &Scene, name: &'static str) {
+    scene.release_after(name, || ()).join().unwrap();
+}
+
+#[inline(never)]
+pub(crate) fn lock_file(scene: &Scene, name: &'static str) {
+    use std::os::fd::AsRawFd;
+    let lock = |file: &File| {
+        // SAFETY: the file is open.
+        assert_eq!(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }, 0);
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("planted.lock");
+    let holder = File::create(&path).unwrap();
+    lock(&holder);
+    let waiter = scene.release_after(name, move || drop(holder));
+    lock(&File::open(&path).unwrap());
     waiter.join().unwrap();
 }
 

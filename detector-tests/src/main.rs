@@ -1,0 +1,59 @@
+//! The detector in the build that this is: each planted call of `tests/watch`, under each
+//! runtime, is reported while it blocks, once, as what it is. Argument: what stacks can name
+//! here, `lines`, `functions` or `nothing`. `detector-tests/profiles` runs it in all builds.
+
+#[cfg(target_os = "linux")]
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[cfg(target_os = "linux")]
+#[path = "../../tests/watch/planted.rs"]
+mod planted;
+#[cfg(target_os = "linux")]
+#[path = "../../tests/watch/scene.rs"]
+// The tests use the rest.
+#[allow(dead_code)]
+mod scene;
+
+#[cfg(target_os = "linux")]
+fn main() {
+    use planted::{Body, Names, all_are_reported};
+    use scene::Scene;
+
+    let names = match std::env::args().nth(1).as_deref() {
+        Some("lines") => Names::Lines,
+        Some("functions") => Names::Functions,
+        Some("nothing") => Names::None,
+        other => panic!("{other:?}: one of lines, functions, nothing"),
+    };
+    let scene = Scene::new();
+    let play = |runtime: &str, run: &dyn Fn(Body)| {
+        let calls = all_are_reported(&scene, names, run);
+        println!("{runtime:28} {calls} calls as they should be");
+        calls
+    };
+
+    let one = tokio::runtime::Builder::new_current_thread();
+    let one = { one }.build().unwrap();
+    let many = tokio::runtime::Builder::new_multi_thread();
+    let many = { many }.worker_threads(2).build().unwrap();
+    let executor = offramp::watch::smol::Executor::new();
+    let pairs = [
+        play("tokio, one thread", &|body| {
+            one.block_on(async { tokio::spawn(body).await.unwrap() });
+        }),
+        play("tokio, two threads", &|body| {
+            many.block_on(async { tokio::spawn(body).await.unwrap() });
+        }),
+        play("smol, global", &|body| smol::block_on(smol::spawn(body))),
+        play("smol, an executor that watches", &|body| {
+            smol::block_on(executor.run(executor.spawn(body)));
+        }),
+        play("futures", &futures::executor::block_on),
+    ];
+    println!("{} pairs", pairs.iter().sum::<usize>());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("skipped: stacks need Linux");
+}
