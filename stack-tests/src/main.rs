@@ -3,7 +3,7 @@
 //!
 //! `stack-tests/profiles` runs it in the profiles that matter; `cargo test -p stack-tests`
 //! runs the same and the storms as tests. Arguments: `stacks` prints what was found,
-//! `signals-off`, `procfs-denied`, `reading-denied` and `signal-denied` are systems that
+//! `times` how long each step takes; `signals-off`, `procfs-denied`, `reading-denied` and `signal-denied` are systems that
 //! allow less.
 
 #[cfg(target_os = "linux")]
@@ -20,6 +20,8 @@ mod scene;
 mod storms;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+#[cfg(target_os = "linux")]
+mod times;
 
 // The crate's own source.
 #[cfg(target_os = "linux")]
@@ -32,6 +34,7 @@ fn main() {
     let mut wanted = scene::Wanted::default();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
+            "times" => return times::print(),
             "stacks" => wanted.prints_stacks = true,
             "signals-off" => (wanted.signals, wanted.running) = (false, false),
             "procfs-denied" => {
@@ -43,7 +46,7 @@ fn main() {
                 hardship::refuse(libc::SYS_rt_tgsigqueueinfo);
                 wanted.running = false;
             }
-            _ => panic!("{argument}: one of stacks, signals-off, *-denied"),
+            _ => panic!("{argument}: one of stacks, times, signals-off, *-denied"),
         }
     }
     scene::play_all(wanted);

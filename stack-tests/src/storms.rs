@@ -17,7 +17,7 @@ const THREADS: usize = 16;
 pub(crate) fn captures() -> usize {
     match std::env::var("STACK_CAPTURES") {
         Ok(number) => number.parse().expect("STACK_CAPTURES: a number"),
-        Err(_) => 100,
+        Err(_) => 60,
     }
 }
 
@@ -107,9 +107,18 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Most of them succeed, also where threads outnumber CPUs by far.
+/// What a thread that lacks a CPU costs is its own stack, and nothing else.
 fn check(tally: &Tally) {
-    assert!(tally.taken() * 2 > captures(), "{tally:?}");
+    const LACKS_A_CPU: &[&str] = &[
+        "it went on",
+        "it waits for a CPU",
+        "it did not answer the signal",
+        "it did not finish its answer",
+        "an earlier request is still being answered",
+    ];
+    let mut none = tally.none.iter();
+    assert!(none.all(|why| LACKS_A_CPU.contains(why)), "{tally:?}");
+    assert!(tally.taken() * 20 > captures(), "{tally:?}");
 }
 
 fn allocate(number: usize) {
@@ -213,9 +222,8 @@ fn pin_this_thread_to_one_cpu() {
 fn all_of_it_on_one_cpu() {
     pin_this_thread_to_one_cpu();
     let works = [allocate, load_a_library, panic_deep_down, fork];
-    // With as many threads as a watched runtime has there, and some more.
     let tally = storm("one CPU", 4, captures(), |number| {
         works[number % works.len()](number);
     });
-    assert!(tally.taken() > 0, "{tally:?}");
+    check(&tally);
 }

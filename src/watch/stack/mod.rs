@@ -7,8 +7,8 @@
 //!   registers: procfs `syscall`         a signal, whose handler copies
 //!   stack: bytes, by the kernel         registers and stack bytes
 //!              └───────────┬───────────────────┘
-//!                 Snapshot: registers and bytes         snapshot.rs
-//!                          ▼ unwound from the copy      unwind.rs, caller.rs, modules.rs
+//!                 Snapshot: registers and bytes         linux/snapshot.rs
+//!                          ▼ unwound from the copy      linux/unwind.rs, caller.rs, modules.rs
 //!                 addresses, up to the thread's root
 //!                          ▼ on the reporter's thread   symbols.rs
 //!                 functions, files, lines

@@ -121,7 +121,16 @@ impl Target {
             };
             match taken {
                 (Ok(_), _) if !still() => return Captured::none(WENT_ON),
-                (Ok(snapshot), how) => return self.unwound(&snapshot, how),
+                (Ok(snapshot), how) => {
+                    let mut captured = self.unwound(&snapshot, how);
+                    if let (Doing::SystemCall(SystemCall { number: 0.., .. }), [innermost, ..]) =
+                        (doing, &mut *captured.addresses)
+                    {
+                        // Procfs says where the call returns to.
+                        *innermost = innermost.saturating_sub(1);
+                    }
+                    return captured;
+                }
                 (Err(why), _) => failed = why,
             }
             let before = doing;
@@ -314,8 +323,8 @@ mod tests {
     #[test]
     fn times_grow_while_a_thread_runs() {
         let target = Target::of_this_thread();
-        let before = target.times().unwrap();
         let began = Instant::now();
+        let before = target.times().unwrap();
         while target.times().unwrap().on_cpu < before.on_cpu + Duration::from_millis(5) {
             assert!(began.elapsed() < Duration::from_secs(60));
         }
