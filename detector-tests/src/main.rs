@@ -51,6 +51,37 @@ fn main() {
         play("futures", &futures::executor::block_on),
     ];
     println!("{} pairs", pairs.iter().sum::<usize>());
+    #[cfg(tokio_unstable)]
+    hooked(&scene);
+}
+
+/// With tokio's unstable hooks around each poll a task that nobody watches is seen computing.
+#[cfg(all(target_os = "linux", tokio_unstable))]
+fn hooked(scene: &scene::Scene) {
+    use offramp::watch::State;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = offramp::watch::tokio::hooks(builder.worker_threads(1));
+    let runtime = builder.build().unwrap();
+    scene.forget();
+    let inside = scene.clone();
+    let task = async move {
+        let mut number = 1u64;
+        while inside.reports().is_empty() {
+            for _ in 0..10_000 {
+                number = std::hint::black_box(number.wrapping_mul(6_364_136_223_846_793_005));
+            }
+        }
+    };
+    runtime.block_on(async { tokio::spawn(task).await.unwrap() });
+    drop(runtime);
+    let first = &scene.reports()[0];
+    assert_eq!(first.state, State::BurningCpu, "{first}");
+    let spawned = first.task.watched_at.expect("tokio tells where");
+    assert!(
+        spawned.file().ends_with("detector-tests/src/main.rs"),
+        "{first}"
+    );
+    println!("tokio's hooks around polls       1 call as it should be");
 }
 
 #[cfg(not(target_os = "linux"))]

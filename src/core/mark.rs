@@ -10,6 +10,7 @@
 //! | `turn` | its thread: odd from an outermost poll's begin to its end; each poll has its own | first, and again after all that should belong to that poll |
 //! | `task` | its thread, before the turn becomes odd; by a nested poll while it is odd, and put back | between the two looks at `turn` |
 //! | `span` | its thread: odd while its event loop is at work (a hook of the runtime's) | as `turn` |
+//! | `pauses` | its thread: counts what may block inside of polls, and ends of it | never |
 //! | `is_alive` | its thread's last act, under the lock | under the lock, held for as long as the thread is looked at |
 //!
 //! A nested poll changes `task` alone, so the turn goes on: a poll that polls a thousand
@@ -31,7 +32,13 @@ pub(crate) struct Mark<T: 'static> {
     task: AtomicPtr<T>,
     span: AtomicU64,
     is_alive: Mutex<bool>,
+    pauses: AtomicU64,
 }
+
+/// Above it in a turn: how many pauses there were when it went on after one. Below it there is
+/// room for some hours of the fastest polls; then they run over into it, and nothing is wrong as
+/// long as no number comes twice in a row.
+const PAUSE_SHIFT: u32 = 40;
 
 /// A poll, for the one that ends it.
 #[must_use]
@@ -50,15 +57,12 @@ impl<T> Begun<T> {
             outer: ptr::null_mut(),
         }
     }
-
-    pub(crate) fn is_outermost(&self) -> bool {
-        self.turn % 2 == 0
-    }
 }
 
 /// A poll that is interrupted by what shall not count as one.
 #[must_use]
 pub(crate) struct Paused<T: 'static> {
+    turn: u64,
     task: *mut T,
 }
 
@@ -78,6 +82,7 @@ impl<T> Mark<T> {
             task: AtomicPtr::new(ptr::null_mut()),
             span: AtomicU64::new(0),
             is_alive: Mutex::new(true),
+            pauses: AtomicU64::new(0),
         }
     }
 
@@ -97,22 +102,21 @@ impl<T> Mark<T> {
                 Ordering::Release
             },
         );
-        if turn % 2 == 0 {
-            // ORDERING: Release, partner: the first load in `look`: who sees the turn sees
-            // its task, or a later one.
-            self.turn.store(turn.wrapping_add(1), Ordering::Release);
-        }
+        // In a nested poll it is odd already; the same again is cheaper than to ask.
+        // ORDERING: Release, partner: the first load in `look`: who sees the turn sees its
+        // task, or a later one.
+        self.turn.store(turn | 1, Ordering::Release);
         Begun { turn, outer }
     }
 
     /// Also when it ends by a panic.
     #[inline(always)]
     pub(crate) fn end(&self, begun: &Begun<T>) {
-        if begun.is_outermost() {
-            // Not from `begun`: there may have been pauses.
-            let turn = self.turn.load(Ordering::Relaxed);
+        if begun.turn % 2 == 0 {
+            // Not from the turn as it is now: to load what was just stored is what takes most
+            // of the time here.
             // ORDERING: Release, partner: the second load in `look`.
-            self.turn.store(turn.wrapping_add(1), Ordering::Release);
+            self.turn.store(begun.turn + 2, Ordering::Release);
         } else if !planted("mark: inner task kept") {
             // ORDERING: Release, as in `begin`.
             self.task.store(begun.outer, Ordering::Release);
@@ -126,8 +130,7 @@ impl<T> Mark<T> {
     pub(crate) fn end_if_begun(&self) {
         let turn = self.turn.load(Ordering::Relaxed);
         // ORDERING: Release, as in `end`.
-        self.turn
-            .store(turn.wrapping_add(turn % 2), Ordering::Release);
+        self.turn.store(turn + turn % 2, Ordering::Release);
     }
 
     /// What follows is no poll, until `resume`. `None`: it is none anyway.
@@ -138,18 +141,28 @@ impl<T> Mark<T> {
         }
         let task = self.task.load(Ordering::Relaxed);
         // ORDERING: Release, as in `end`.
-        self.turn.store(turn.wrapping_add(1), Ordering::Release);
-        Some(Paused { task })
+        self.turn
+            .store(self.renumbered(turn - 1), Ordering::Release);
+        Some(Paused { turn, task })
     }
 
     /// The poll goes on, as a new turn.
     pub(crate) fn resume(&self, paused: &Paused<T>) {
-        let turn = self.turn.load(Ordering::Relaxed);
-        // ORDERING: Release, both as in `begin`. Polls in the pause left their task there.
         if !planted("mark: task of the pause kept") {
+            // ORDERING: Release, as in `begin`. Polls in the pause left their task there.
             self.task.store(paused.task, Ordering::Release);
         }
-        self.turn.store(turn.wrapping_add(1), Ordering::Release);
+        let turn = self.renumbered(paused.turn);
+        // ORDERING: Release, as in `begin`.
+        self.turn.store(turn, Ordering::Release);
+    }
+
+    /// The same turn in its lower half, so that `end` need not know, and another one in all.
+    fn renumbered(&self, turn: u64) -> u64 {
+        let number = self.pauses.load(Ordering::Relaxed) + 1;
+        // ORDERING: Relaxed: this thread's own.
+        self.pauses.store(number, Ordering::Relaxed);
+        (number << PAUSE_SHIFT) | (turn & ((1 << PAUSE_SHIFT) - 1))
     }
 
     /// Which poll is under way.
@@ -176,7 +189,7 @@ impl<T> Mark<T> {
         self.turn.load(Ordering::Relaxed) == turn
     }
 
-    /// How many polls there were, doubled: whether there was one since the last look.
+    /// As it is: whether there was a poll since the last look.
     pub(crate) fn turn(&self) -> u64 {
         self.turn.load(Ordering::Relaxed)
     }

@@ -3,9 +3,9 @@
 //!
 //! It sleeps while nothing is polled. After some quiet looks it announces that (`fall_asleep`),
 //! so that the next poll wakes it, and looks once more a tick later, because a poll that began
-//! at the same moment may not have seen the announcement, nor shown its mark yet. Stores take
-//! nanoseconds to arrive, a tick is milliseconds; and should one take longer, the watchdog
-//! looks every second anyway.
+//! at the same moment may not have seen the announcement, nor shown its mark yet. Both take
+//! nanoseconds as a rule, a tick is milliseconds; and should the thread have lost its CPU just
+//! then, the watchdog looks every second anyway.
 
 use super::classify::{Spent, Verdict, judge, judge_at_last};
 use super::counters::Counters;
@@ -118,7 +118,8 @@ impl Patrol {
                 break;
             }
             slot::all(&mut slots);
-            let mut moved = false;
+            // A poll that wakes it shows its mark a moment later.
+            let mut moved = quiet >= QUIET_LOOKS && slot::was_woken();
             for slot in &slots {
                 let beat = beats.entry(slot.id).or_insert_with(Beat::new);
                 beat.round = round;

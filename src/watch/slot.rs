@@ -73,14 +73,21 @@ pub(crate) struct Polling {
 /// Marks this thread as polling `task`.
 #[inline(always)]
 pub(crate) fn poll(task: &'static Task) -> Polling {
-    let slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
-    // SAFETY: neither null nor `GONE`, it is this thread's, owned until the thread ends.
-    if let Some(slot) = is_real(slot).then(|| unsafe { &*slot }) {
-        let begun = slot.mark.begin(task);
-        wake_if_asleep();
-        return Polling { slot, begun };
+    let mut slot = SLOT.try_with(Cell::get).unwrap_or(GONE);
+    // ORDERING: Relaxed: a watchdog that goes to sleep meanwhile looks again a tick later, see
+    // `patrol`.
+    if !is_real(slot) || IS_ASLEEP.load(Ordering::Relaxed) {
+        slot = unusual_poll(slot);
+        if slot.is_null() {
+            return Polling {
+                slot,
+                begun: Begun::none(),
+            };
+        }
     }
-    first_poll(slot, task)
+    // SAFETY: neither null nor `GONE`, it is this thread's, owned until the thread ends.
+    let begun = unsafe { &*slot }.mark.begin(task);
+    Polling { slot, begun }
 }
 
 fn is_real(slot: *const Slot) -> bool {
@@ -97,16 +104,19 @@ impl Drop for Polling {
     }
 }
 
+/// The first one of a thread, or one that wakes the watchdog. This thread's slot; null if it
+/// shall have none.
 #[cold]
 #[inline(never)]
-fn first_poll(slot: *const Slot, task: &'static Task) -> Polling {
-    if slot == GONE || !IS_WATCHED.load(Ordering::Relaxed) || !enter() {
-        return Polling {
-            slot: ptr::null(),
-            begun: Begun::none(),
-        };
+fn unusual_poll(slot: *const Slot) -> *const Slot {
+    wake_watchdog();
+    if is_real(slot) {
+        return slot;
     }
-    poll(task)
+    if slot == GONE || !IS_WATCHED.load(Ordering::Relaxed) || !enter() {
+        return ptr::null();
+    }
+    SLOT.try_with(Cell::get).unwrap_or(ptr::null())
 }
 
 /// Makes this thread's slot. `false` in the thread's last moments.
@@ -150,7 +160,7 @@ pub(crate) fn set_working(is_working: bool) {
     };
     if is_working {
         slot.mark.work();
-        wake_if_asleep();
+        wake_watchdog();
     } else {
         slot.mark.rest();
     }
@@ -227,18 +237,11 @@ pub(crate) fn stay_awake() {
     }
 }
 
-#[inline(always)]
-fn wake_if_asleep() {
-    // ORDERING: Relaxed: the store of the turn may still be on its way when this is read. A
-    // watchdog that goes to sleep meanwhile looks again a tick later, see `patrol`.
-    if IS_ASLEEP.load(Ordering::Relaxed) {
-        wake_watchdog();
-    }
-}
-
-#[cold]
-#[inline(never)]
+/// If it sleeps. Then it stays awake for some looks, in which what comes now is seen.
 fn wake_watchdog() {
+    if !IS_ASLEEP.load(Ordering::Relaxed) {
+        return;
+    }
     // Whoever has the lock wakes it, or puts it to sleep and will look again.
     let Some(watchdog) = WATCHDOG.try_lock() else {
         return;
@@ -248,4 +251,9 @@ fn wake_watchdog() {
             thread.unpark();
         }
     }
+}
+
+/// Whether somebody has woken this thread, the watchdog's, since it fell asleep.
+pub(crate) fn was_woken() -> bool {
+    !IS_ASLEEP.load(Ordering::Relaxed)
 }

@@ -205,16 +205,14 @@ pub(crate) fn join_thread(scene: &Scene, name: &'static str) {
 #[inline(never)]
 pub(crate) fn lock_file(scene: &Scene, name: &'static str) {
     use std::os::fd::AsRawFd;
-    let lock = |file: &File| {
-        // SAFETY: the file is open.
-        assert_eq!(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }, 0);
-    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("planted.lock");
-    let holder = File::create(&path).unwrap();
-    lock(&holder);
+    let (holder, other) = (File::create(&path).unwrap(), File::open(&path).unwrap());
+    // SAFETY: the file is open.
+    assert_eq!(unsafe { libc::flock(holder.as_raw_fd(), libc::LOCK_EX) }, 0);
     let waiter = scene.release_after(name, move || drop(holder));
-    lock(&File::open(&path).unwrap());
+    // SAFETY: the file is open.
+    assert_eq!(unsafe { libc::flock(other.as_raw_fd(), libc::LOCK_EX) }, 0);
     waiter.join().unwrap();
 }
 
