@@ -123,7 +123,7 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
             Watched<Movable>:           true  false true  true  false,
             Watched<Local>:             false false true  true  true,
             Watched<Pinned>:            true  true  false true  true,
-            Watchdog:                   true  true  true  true  true,
+            Watchdog:                   true  true  true  true  false,
             WatchdogBuilder:            true  false true  false false,
             WatchStats:                 true  true  true  true  true,
             StartError:                 true  true  true  false false,

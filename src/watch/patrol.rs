@@ -298,7 +298,7 @@ fn stay(slot: &Slot, (turn, span): (u64, u64)) -> Stay {
 
 /// What a look at a blocked thread gave.
 enum Look {
-    Found(Found),
+    Found(Box<Found>),
     HostPressure,
     Again,
 }
@@ -364,11 +364,11 @@ impl Patrol {
             _ => slot.target.capture(&doing, &still),
         };
         // What was read before this look is of the poll that still goes on.
-        still().then_some(Look::Found(Found {
+        still().then_some(Look::Found(Box::new(Found {
             task,
             state,
             spent,
             captured,
-        }))
+        })))
     }
 }

@@ -173,7 +173,7 @@ impl WatchdogBuilder {
         if self.outputs.is_empty() {
             self.outputs.push(Box::new(to_log()));
         }
-        let mode = match self.signal {
+        let mode: stack::Mode = match self.signal {
             Some(signal) if self.signals => stack::mode_with(Some(signal)),
             _ => stack::mode(self.signals),
         };
