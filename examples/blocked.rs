@@ -93,10 +93,8 @@ impl Service {
         let (fifo, database) = (folder.join("slow"), folder.join("visits.db"));
         let name = CString::new(fifo.as_os_str().as_bytes())?;
         // SAFETY: `name` is a C string.
-        ensure!(
-            unsafe { libc::mkfifo(name.as_ptr(), 0o600) } == 0,
-            "no named pipe"
-        );
+        let made = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
+        ensure!(made == 0, "no named pipe");
         rusqlite::Connection::open(&database)?.execute("CREATE TABLE visits (id INTEGER)", [])?;
         let lock = Arc::default();
         Ok(Self {

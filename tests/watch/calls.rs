@@ -47,7 +47,7 @@ fn under_smol() {
 fn under_no_runtime() {
     alone("calls::under_no_runtime", || {
         let scene = Scene::new();
-        all_are_reported(&scene, Names::Lines, |body| pollster::block_on(body));
+        all_are_reported(&scene, Names::Lines, pollster::block_on);
     });
 }
 
