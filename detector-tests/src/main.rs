@@ -28,7 +28,7 @@ fn main() {
     let scene = Scene::new();
     let play = |runtime: &str, run: &dyn Fn(Body)| {
         let calls = all_are_reported(&scene, names, run);
-        println!("{runtime:28} {calls} calls as they should be");
+        println!("{runtime:32} {calls} calls as they should be");
         calls
     };
 
@@ -81,7 +81,7 @@ fn hooked(scene: &scene::Scene) {
         spawned.file().ends_with("detector-tests/src/main.rs"),
         "{first}"
     );
-    println!("tokio's hooks around polls       1 call as it should be");
+    println!("tokio's hooks around polls        1 call as it should be");
 }
 
 #[cfg(not(target_os = "linux"))]
