@@ -7,11 +7,16 @@
 //! instruction says of which; and the walk from there must end at the thread's root.
 
 use super::memory;
+use super::registers::Registers;
 use super::snapshot::Snapshot;
 use super::unwind::{End, Frame, Unwinding, Walk};
+use std::ops::Range;
 
 /// A walk costs some ten microseconds, and the right one is among the first.
 const MOST_TRIALS: usize = 64;
+
+/// So many words are taken for a return address behind code without tables.
+const MOST_SCANNED: usize = 32;
 
 /// Which function the instruction before a return address calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,30 +31,89 @@ enum Calls {
 
 impl Unwinding {
     /// The walk outwards, and whether it is partial: it does not end at the root, or only
-    /// with a call in between that may be missing.
+    /// with calls in between that may be missing.
     pub(super) fn walk_to(&mut self, snapshot: &Snapshot, root: Option<Frame>) -> (Walk, bool) {
-        let first = self.walk(snapshot, snapshot.registers);
+        let (walk, is_doubtful) = self.search(snapshot, snapshot.registers, root);
+        if walk.reaches(root) {
+            let (walk, is_sure) = walk.up_to(root);
+            return (walk, is_doubtful || !is_sure);
+        }
+        let mut frames = walk.frames.iter();
+        if let Some(index) = frames.position(|frame| !self.covers(frame.address)) {
+            let frames = &walk.frames[..=index];
+            if let Some(walk) = self.scan(snapshot, frames, root) {
+                return (walk.up_to(root).0, true);
+            }
+        }
+        (self.cut_nonsense(walk), true)
+    }
+
+    /// Whether it is certain who the caller of the function at `address` is: by the tables,
+    /// or because it is an entry for linkage, which jumps on with the stack as it was. Not
+    /// all linkers make tables for those.
+    pub(super) fn covers(&mut self, address: u64) -> bool {
+        self.function(address).is_some() || linked(address).is_some()
+    }
+
+    fn function(&mut self, address: u64) -> Option<Range<u64>> {
+        self.tables(address)?.function(address)
+    }
+
+    /// Past code without tables, as some C libraries are: from the first word that can be a
+    /// return address and leads to the root.
+    fn scan(&mut self, snapshot: &Snapshot, frames: &[Frame], root: Option<Frame>) -> Option<Walk> {
+        let from = frames.last()?.stack_pointer;
+        let returns = self.return_addresses(snapshot, from, None);
+        for (at, _) in returns.into_iter().take(MOST_SCANNED) {
+            let registers = Registers {
+                // Within the call, as it is looked for in the tables.
+                address: snapshot.word(at)? - 1,
+                stack_pointer: at + 8,
+                frame_pointer: None,
+                link: None,
+            };
+            if !self.covers(registers.address) {
+                continue;
+            }
+            let (mut rest, _) = self.search(snapshot, registers, root);
+            if rest.reaches(root) {
+                rest.frames.splice(..0, frames.iter().copied());
+                return Some(rest);
+            }
+        }
+        None
+    }
+
+    /// The walk from `registers`, with the frame pointer that it takes, and whether that may
+    /// be another function's.
+    fn search(
+        &mut self,
+        snapshot: &Snapshot,
+        registers: Registers,
+        root: Option<Frame>,
+    ) -> (Walk, bool) {
+        let first = self.walk(snapshot, registers);
         if first.reaches(root) {
-            let is_partial = !first.is_sure();
-            return (first, is_partial);
+            return (first, false);
         }
         let (End::NeedsFramePointer, Some(&stuck)) = (first.end, first.frames.last()) else {
-            return (self.cut_nonsense(first), true);
+            return (first, true);
         };
-        let tables = self.tables(stuck.address);
-        let function = tables.and_then(|tables| tables.function_start(stuck.address));
+        let function = self.function(stuck.address).map(|function| function.start);
         let returns = self.return_addresses(snapshot, stuck.stack_pointer, function);
 
         let mut best = first;
         for wanted in [Calls::Function, Calls::Any, Calls::Another] {
             let trials = returns.iter().filter(|(_, call)| *call == wanted);
             for (at, _) in trials.take(MOST_TRIALS) {
-                let mut registers = snapshot.registers;
-                registers.frame_pointer = Some(at - 8);
+                let frame_pointer = Some(at - 8);
+                let registers = Registers {
+                    frame_pointer,
+                    ..registers
+                };
                 let walk = self.walk(snapshot, registers);
                 if walk.reaches(root) {
-                    let is_partial = wanted == Calls::Another || !walk.is_sure();
-                    return (walk, is_partial);
+                    return (walk, wanted == Calls::Another);
                 }
                 // A stack too long for its copy: the certain callers are better than none.
                 if wanted == Calls::Function && walk.frames.len() > best.frames.len() {
@@ -57,7 +121,7 @@ impl Unwinding {
                 }
             }
         }
-        (self.cut_nonsense(best), true)
+        (best, true)
     }
 
     /// Where on the stack there may be a return address, from the innermost on.
@@ -151,7 +215,6 @@ fn indirect_length(call: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::registers::Registers;
     use super::super::unwind;
     use super::*;
 
@@ -191,10 +254,8 @@ mod tests {
         assert!(walk.frames.len() > 4, "{walk:?}");
         let mut calls = Vec::new();
         for pair in walk.frames.windows(2) {
-            let tables = unwinding.tables(pair[0].address).unwrap();
-            let function = tables.function_start(pair[0].address);
-            assert!(function.is_some_and(|start| start <= pair[0].address));
-            calls.push(call_before(pair[1].address + 1, function));
+            let function = unwinding.function(pair[0].address).unwrap();
+            calls.push(call_before(pair[1].address + 1, Some(function.start)));
         }
         assert!(calls.iter().all(Option::is_some), "{calls:?}");
         assert!(calls.contains(&Some(Calls::Function)), "{calls:?}");
