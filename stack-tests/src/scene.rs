@@ -76,7 +76,10 @@ impl Scene {
 
     /// A capture, checked: the right way, whole, and it has the function in it.
     pub(crate) fn check(&self) -> Vec<Resolved> {
-        let captured = self.capture();
+        // A thread may be seen while it is on its way into the function.
+        let mut tries = std::iter::repeat_with(|| self.capture()).take(3);
+        let captured = tries.find(|captured| self.is_in(captured));
+        let captured = captured.unwrap_or_else(|| self.capture());
         let name = self.call.name;
         let wanted = match self.call.waits_in {
             [] => How::Signal,
@@ -86,11 +89,7 @@ impl Scene {
         let printed = print(&functions);
         assert_eq!(captured.how, wanted, "{name}:\n{printed}");
         assert!(self.is_in(&captured), "{name}:\n{printed}");
-        // Amidst an unwinding there may be no tables for a few instructions.
-        assert!(
-            !captured.is_partial || name == "panics",
-            "{name}:\n{printed}"
-        );
+        assert!(!captured.is_partial || PARTIAL, "{name}:\n{printed}");
         functions
     }
 
