@@ -147,6 +147,8 @@ fn joins_a_thread(props: &Props) {
         let other = scope.spawn(|| props.receiver.lock().unwrap().recv());
         assert!(black_box(other.join()).unwrap().is_err());
     });
+    // Not the last that it does: it would be gone by then.
+    black_box(props);
 }
 
 #[inline(never)]

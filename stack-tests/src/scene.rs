@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Against hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A C library without unwind tables: of its calls each may be missing.
+const PARTIAL: bool = cfg!(target_env = "musl");
+
 /// A thread that is in a call until the scene ends.
 pub(crate) struct Scene {
     call: Call,
@@ -73,7 +76,10 @@ impl Scene {
 
     /// A capture, checked: the right way, whole, and it has the function in it.
     pub(crate) fn check(&self) -> Vec<Resolved> {
-        let captured = self.capture();
+        // A thread may be seen while it is on its way into the function.
+        let mut tries = std::iter::repeat_with(|| self.capture()).take(3);
+        let captured = tries.find(|captured| self.is_in(captured));
+        let captured = captured.unwrap_or_else(|| self.capture());
         let name = self.call.name;
         let wanted = match self.call.waits_in {
             [] => How::Signal,
@@ -83,11 +89,7 @@ impl Scene {
         let printed = print(&functions);
         assert_eq!(captured.how, wanted, "{name}:\n{printed}");
         assert!(self.is_in(&captured), "{name}:\n{printed}");
-        // Amidst an unwinding there may be no tables for a few instructions.
-        assert!(
-            !captured.is_partial || name == "panics",
-            "{name}:\n{printed}"
-        );
+        assert!(!captured.is_partial || PARTIAL, "{name}:\n{printed}");
         functions
     }
 
@@ -218,7 +220,7 @@ fn capture_the_main_thread() {
         });
         calls::sleeps(props);
         let captured = other.join().unwrap();
-        assert!(!captured.is_partial, "{captured:?}");
+        assert!(!captured.is_partial || PARTIAL, "{captured:?}");
     });
 }
 
@@ -236,7 +238,13 @@ fn check_names(call: &Call, functions: &[Resolved], mode: &str) {
     if let (true, Some(inlined)) = (has_lines, call.inlined) {
         assert!(named(inlined), "{}:\n{printed}", call.name);
     }
-    let has_places = functions.iter().any(|f| f.line.is_some());
+    // The C library may have debug information of its own.
+    let our_module = std::env::current_exe().unwrap();
+    let our_module = our_module.file_name().and_then(|name| name.to_str());
+    let mut ours = functions
+        .iter()
+        .filter(|f| f.module.as_deref() == our_module);
+    let has_places = ours.any(|f| f.line.is_some());
     assert_eq!(has_places, has_lines, "{}:\n{printed}", call.name);
     // The kernel's own code, mapped into each process, is no file.
     let has_modules = functions.iter().all(|f| f.module.is_some());

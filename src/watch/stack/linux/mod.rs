@@ -5,6 +5,8 @@ mod address;
 mod call_detail;
 #[cfg(target_arch = "x86_64")]
 mod caller;
+#[cfg(target_arch = "x86_64")]
+mod calls;
 mod elf;
 mod handler;
 mod memory;

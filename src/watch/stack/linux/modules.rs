@@ -93,7 +93,7 @@ unsafe extern "C" fn visit(
     };
     let name = name.map(CStr::to_bytes).unwrap_or_default();
     let path = match name {
-        b"" if is_executable => std::env::current_exe().unwrap_or_default(),
+        b"" | b"/proc/self/exe" if is_executable => std::env::current_exe().unwrap_or_default(),
         name => PathBuf::from(OsStr::from_bytes(name)),
     };
     walk.modules.extend(module(path, info.dlpi_addr, headers));
@@ -184,11 +184,12 @@ fn eh_frame_start(header_at: u64, header: &[u8]) -> Option<u64> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Tables {
-    /// Where the function around `address` begins.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn function_start(&self, address: u64) -> Option<u64> {
-        // Sorted pairs of function and table entry, each relative to the header.
+    /// From where to where the function around `address` goes. `None`: the tables have none
+    /// there.
+    pub(super) fn function(&self, address: u64) -> Option<Range<u64>> {
+        // Sorted pairs of function and description, each relative to the header.
         const UDATA4: u8 = 0x03;
         const DATA_RELATIVE_I32: u8 = 0x3b;
         let header = &self.eh_frame_hdr_bytes;
@@ -197,22 +198,41 @@ impl Tables {
         }
         let count = u32::from_ne_bytes(header.get(8..12)?.try_into().ok()?) as usize;
         let pairs = header.get(12..12 + count.checked_mul(8)?)?;
-        let wanted = address.wrapping_sub(self.eh_frame_hdr.start) as i64;
-        let function = |index: usize| {
-            let pair = &pairs[index * 8..];
-            i64::from(i32::from_ne_bytes([pair[0], pair[1], pair[2], pair[3]]))
+        let at = |index: usize| {
+            let offset = i64::from(word(pairs, index * 4) as i32);
+            self.eh_frame_hdr.start.wrapping_add_signed(offset)
         };
         let (mut before, mut end) = (0, count);
         while before < end {
             let middle = before.midpoint(end);
-            match function(middle) <= wanted {
+            match at(middle * 2) <= address {
                 true => before = middle + 1,
                 false => end = middle,
             }
         }
-        let offset = function(before.checked_sub(1)?);
-        self.eh_frame_hdr.start.checked_add_signed(offset)
+        let index = before.checked_sub(1)?;
+        let start = at(index * 2);
+        let function = match self.length(at(index * 2 + 1), start) {
+            Some(length) => start..start.wrapping_add(length),
+            // In an encoding that linkers do not use: up to the next one.
+            None if before < count => start..at(before * 2),
+            None => start..u64::MAX,
+        };
+        function.contains(&address).then_some(function)
     }
+
+    /// A description has its length, its kind, the function's begin and the function's length.
+    fn length(&self, description: u64, start: u64) -> Option<u64> {
+        let from = usize::try_from(description.checked_sub(self.eh_frame.start)?).ok()?;
+        let bytes = self.eh_frame_bytes.get(from..from.checked_add(16)?)?;
+        let offset = i64::from(word(bytes, 8) as i32);
+        let begin = (description + 8).wrapping_add_signed(offset);
+        (begin == start).then(|| word(bytes, 12).into())
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// In notes: length of name, length of content, type, name, content; the last two padded.
@@ -220,12 +240,9 @@ fn build_id_in(mut notes: &[u8]) -> Option<String> {
     const NT_GNU_BUILD_ID: u32 = 3;
     loop {
         let (header, rest) = notes.split_at_checked(12)?;
-        let word = |at: usize| {
-            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let (name, rest) = padded(rest, word(0))?;
-        let (content, rest) = padded(rest, word(4))?;
-        if name == b"GNU\0" && word(8) == NT_GNU_BUILD_ID {
+        let (name, rest) = padded(rest, word(header, 0))?;
+        let (content, rest) = padded(rest, word(header, 4))?;
+        if name == b"GNU\0" && word(header, 8) == NT_GNU_BUILD_ID {
             return Some(content.iter().map(|byte| format!("{byte:02x}")).collect());
         }
         notes = rest;
@@ -256,7 +273,13 @@ mod tests {
         let tables = module.tables().unwrap();
         assert!(!tables.eh_frame_bytes.is_empty());
         #[cfg(target_arch = "x86_64")]
-        assert_eq!(tables.function_start(here() + 1), Some(here()));
+        {
+            let function = tables.function(here() + 1).unwrap();
+            assert_eq!(function.start, here());
+            assert_eq!(tables.function(function.end - 1), Some(function));
+            assert_eq!(tables.function(module.range.start), None);
+            assert_eq!(tables.function(module.range.end), None);
+        }
         // Other tests load libraries, perhaps.
         if let Some((newer, _)) = newer_than(Some(generation)) {
             assert_ne!(newer, generation);

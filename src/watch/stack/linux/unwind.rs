@@ -39,9 +39,9 @@ pub(super) struct Walk {
     /// Innermost first.
     pub(super) frames: Vec<Frame>,
     pub(super) end: End,
-    /// A frame had no tables, and its caller was found as if it had a frame pointer. That may
-    /// be the caller's caller.
-    is_guessed: bool,
+    /// The first frame without tables. Its caller was found as if it had a frame pointer, and
+    /// that may be its caller's caller.
+    first_guess: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,20 +55,30 @@ pub(super) enum End {
 }
 
 impl Walk {
-    /// The thread's outermost frame, which stays the same for as long as it lives.
+    /// The outermost frame that is certain. For a thread which has just begun to be watched
+    /// it stays the same for as long as it lives.
     pub(super) fn root(&self) -> Option<Frame> {
-        let last = *self.frames.last()?;
-        (self.end == End::Outermost).then_some(last)
+        match (self.first_guess, self.end) {
+            (Some(guess), _) => self.frames.get(guess).copied(),
+            (None, End::Outermost) => self.frames.last().copied(),
+            (None, _) => None,
+        }
     }
 
-    /// Whether it ends where the thread began.
+    /// Whether it comes by where the thread began.
     pub(super) fn reaches(&self, root: Option<Frame>) -> bool {
-        root.is_some() && self.root() == root
+        root.is_some_and(|root| self.frames.contains(&root))
     }
 
-    /// Whether no frame can be missing in between.
-    pub(super) fn is_sure(&self) -> bool {
-        !self.is_guessed
+    /// Without what lies beyond the root, and whether no frame can be missing before it.
+    pub(super) fn up_to(mut self, root: Option<Frame>) -> (Self, bool) {
+        let mut frames = self.frames.iter();
+        let Some(last) = frames.position(|frame| Some(*frame) == root) else {
+            return (self, false);
+        };
+        self.frames.truncate(last + 1);
+        let is_sure = self.first_guess.is_none_or(|guess| guess >= last);
+        (self, is_sure)
     }
 }
 
@@ -131,6 +141,13 @@ impl Unwinding {
         tables.as_ref()
     }
 
+    /// Whether it is certain who the caller of the function at `address` is. That there are
+    /// tables has to do where they are not looked into here.
+    #[cfg(target_arch = "aarch64")]
+    fn covers(&mut self, address: u64) -> bool {
+        self.tables(address).is_some()
+    }
+
     /// From `registers` outwards.
     pub(super) fn walk(&mut self, snapshot: &Snapshot, registers: Registers) -> Walk {
         let mut read = |address| snapshot.word(address).ok_or(());
@@ -139,7 +156,7 @@ impl Unwinding {
         let mut engine_registers = to_engine(registers);
         let mut address = FrameAddress::from_instruction_pointer(registers.address);
         let mut frames = Vec::new();
-        let mut is_guessed = false;
+        let mut first_guess = None;
         let end = loop {
             frames.push(Frame {
                 address: address.address_for_lookup(),
@@ -153,7 +170,9 @@ impl Unwinding {
                 address = FrameAddress::from_instruction_pointer(interrupted.address);
                 continue;
             }
-            is_guessed |= self.tables(address.address_for_lookup()).is_none();
+            if first_guess.is_none() && !self.covers(address.address_for_lookup()) {
+                first_guess = Some(frames.len() - 1);
+            }
             let caller = self
                 .engine
                 .unwind_frame(address, &mut engine_registers, &mut cache, &mut read)
@@ -170,7 +189,7 @@ impl Unwinding {
         Walk {
             frames,
             end,
-            is_guessed,
+            first_guess,
         }
     }
 
@@ -262,8 +281,8 @@ impl Unwinding {
         let walk = self.walk(snapshot, snapshot.registers);
         match walk.reaches(root) {
             true => {
-                let is_partial = !walk.is_sure();
-                (walk, is_partial)
+                let (walk, is_sure) = walk.up_to(root);
+                (walk, !is_sure)
             }
             false => (self.cut_nonsense(walk), true),
         }
@@ -311,7 +330,7 @@ mod tests {
         }
         assert!(!walk.reaches(None));
         assert!(walk.reaches(walk.frames.last().copied()));
-        assert!(!walk.reaches(walk.frames.first().copied()));
+        assert_eq!(walk.root(), walk.frames.last().copied());
     }
 
     #[test]
