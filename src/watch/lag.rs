@@ -43,7 +43,6 @@ const DIGITS: u8 = 2;
 ///
 /// ```
 /// use offramp::watch::LagMonitor;
-/// # use std::time::Duration;
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {
