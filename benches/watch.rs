@@ -6,7 +6,7 @@
 //!   the difference of the two is formed inside the round. The fastest pass of each round counts: what disturbs a pass of
 //!   some milliseconds only makes it slower.
 //! * A server: axum on a runtime of one thread, and clients on connections that stay open, each with a runtime and a
-//!   thread of its own. Watched: with a layer on the router, the runtime's hooks and a running watchdog. Both kinds of
+//!   thread of its own. Watched: with a layer around the router, the runtime's hooks and a running watchdog. Both kinds of
 //!   server are there all the time; they are asked in turns, by the same clients.
 //! * Idle: the CPU time of this process while a watchdog has threads to watch, and none of them polls.
 //!
@@ -21,8 +21,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::extract::Request;
 use axum::routing::get;
+use axum::{Router, ServiceExt};
 use lexopt::prelude::{Long, ValueExt};
 use offramp::watch::{WatchLayer, Watchdog, watch};
 use tokio::io::Interest;
@@ -149,10 +150,9 @@ fn serve(is_watched: bool) -> std::net::SocketAddr {
     let (sender, address) = mpsc::channel();
     let run = move || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let mut app = Router::new().route("/", get(async || "served\n"));
+        let app = Router::new().route("/", get(async || "served\n"));
         if is_watched {
             offramp::watch::tokio::hooks(&mut builder);
-            app = app.layer(WatchLayer::new());
         }
         let runtime = builder.enable_all().build().expect("a runtime");
         runtime.block_on(async move {
@@ -161,7 +161,14 @@ fn serve(is_watched: bool) -> std::net::SocketAddr {
             sender
                 .send(listener.local_addr().expect("its number"))
                 .expect("somebody waits");
-            axum::serve(listener, app).await.expect("it serves");
+            let served = match is_watched {
+                true => {
+                    let app = WatchLayer::new().around(app);
+                    axum::serve(listener, ServiceExt::<Request>::into_make_service(app)).await
+                }
+                false => axum::serve(listener, app).await,
+            };
+            served.expect("it serves");
         });
     };
     thread::spawn(run);

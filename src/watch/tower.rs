@@ -24,6 +24,19 @@ use tower_service::Service;
 ///     .layer(WatchLayer::new());
 /// # drop(app);
 /// ```
+///
+/// `Router::layer` makes one more allocation for each request, whatever the layer. Around the
+/// whole router, by [`around`](Self::around), it does without:
+///
+/// ```
+/// use axum::{Router, ServiceExt, extract::Request, routing::get};
+/// use offramp::watch::WatchLayer;
+///
+/// let app: Router = Router::new().route("/", get(async || "done"));
+/// let app = WatchLayer::new().around(app);
+/// let app = ServiceExt::<Request>::into_make_service(app);
+/// # drop(app);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct WatchLayer {
     name: Option<&'static str>,
@@ -53,14 +66,22 @@ impl WatchLayer {
     }
 }
 
+impl WatchLayer {
+    /// `service`, watched: as the layer does it, for where there is no place for layers.
+    #[must_use]
+    pub fn around<S>(self, service: S) -> WatchService<S> {
+        WatchService {
+            inner: service,
+            layer: self,
+        }
+    }
+}
+
 impl<S> Layer<S> for WatchLayer {
     type Service = WatchService<S>;
 
     fn layer(&self, inner: S) -> WatchService<S> {
-        WatchService {
-            inner,
-            layer: *self,
-        }
+        self.around(inner)
     }
 }
 
