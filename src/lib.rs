@@ -34,6 +34,9 @@ mod current;
 mod dedicated;
 #[cfg(not(offramp_loom))]
 pub mod defaults;
+#[cfg(all(doctest, not(offramp_loom)))]
+#[cfg(all(feature = "tokio", feature = "watch"))]
+mod detector_doc;
 #[cfg(not(offramp_loom))]
 mod environment;
 #[cfg(not(offramp_loom))]
@@ -94,6 +97,9 @@ mod tokio_runtime;
 mod tracing_span;
 #[cfg(not(offramp_loom))]
 mod waiting;
+#[cfg(not(offramp_loom))]
+#[cfg(feature = "watch")]
+pub mod watch;
 
 pub use crate::cancel::Stopped;
 pub use crate::core::view::Job;
@@ -123,6 +129,10 @@ pub use crate::{
 #[cfg(not(offramp_loom))]
 #[cfg(feature = "macros")]
 pub use offramp_macros::{offload_cpu, offload_io};
+
+#[cfg(not(offramp_loom))]
+#[cfg(feature = "watch")]
+pub use crate::watch::watch;
 
 #[cfg(not(offramp_loom))]
 use pool::Kind;

@@ -111,6 +111,48 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
     table! {
         offramp::backend::Tokio:        true  true  true  true  true,
     }
+    #[cfg(feature = "watch")]
+    {
+        use offramp::watch::{
+            Advice, Call, Frame, Heartbeat, Lag, LagMonitor, LagMonitorBuilder, Owner, Phase,
+            Remedy, Report, StartError, State, TaskInfo, TimeOut, WatchStats, Watchdog,
+            WatchdogBuilder, Watched,
+        };
+        table! {
+            Watched<()>:                true  true  true  true  true,
+            Watched<Movable>:           true  false true  true  false,
+            Watched<Local>:             false false true  true  true,
+            Watched<Pinned>:            true  true  false true  true,
+            Watchdog:                   true  true  true  true  false,
+            WatchdogBuilder:            true  false true  false false,
+            WatchStats:                 true  true  true  true  true,
+            StartError:                 true  true  true  false false,
+            Report:                     true  true  true  true  true,
+            Frame:                      true  true  true  true  true,
+            State:                      true  true  true  true  true,
+            Call:                       true  true  true  true  true,
+            TimeOut:                    true  true  true  true  true,
+            TaskInfo:                   true  true  true  true  true,
+            Advice:                     true  true  true  true  true,
+            Owner:                      true  true  true  true  true,
+            Phase:                      true  true  true  true  true,
+            Remedy:                     true  true  true  true  true,
+            LagMonitor:                 true  true  true  false false,
+            LagMonitorBuilder:          true  true  true  true  true,
+            Heartbeat:                  true  true  true  false false,
+            Lag:                        true  true  true  true  true,
+        }
+    }
+    #[cfg(all(feature = "watch", feature = "tower"))]
+    table! {
+        offramp::watch::WatchLayer:     true  true  true  true  true,
+        offramp::watch::WatchService<Local>: false false true true true,
+    }
+    #[cfg(all(feature = "watch", feature = "smol"))]
+    table! {
+        offramp::watch::smol::Executor<'static>: true true true true true,
+        offramp::watch::smol::LocalExecutor<'static>: false false true true true,
+    }
     #[cfg(feature = "fs")]
     table! {
         offramp::fs::Lines:             true  true  true  false false,

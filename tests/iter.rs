@@ -170,7 +170,7 @@ async fn several_at_once() {
     let offload = pool(1);
     let streams = (0..20_u64).map(|n| offload_iter(n * 100..n * 100 + 100).on(&offload));
     let sum = stream::select_all(streams).fold(0, |sum, item| async move { sum + item.unwrap() });
-    assert_eq!(sum.await, (0..2_000).sum());
+    assert_eq!(sum.await, (0..2_000).sum::<u64>());
 }
 
 /// What a blocking channel brings, while nobody knows when there will be more.

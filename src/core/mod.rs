@@ -18,6 +18,8 @@ pub(crate) mod lane_state;
 mod lanes;
 mod lending;
 mod line;
+#[cfg_attr(not(offramp_loom), cfg(feature = "watch"))]
+pub(crate) mod mark;
 mod pace;
 mod places;
 pub(crate) mod queue;

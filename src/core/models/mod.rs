@@ -10,6 +10,7 @@ mod crew;
 mod interrupt;
 mod job;
 mod lanes;
+mod mark;
 mod planted;
 mod queue;
 mod rayon;

@@ -202,6 +202,17 @@ const PLANTED: &[(&str, &str)] = &[
         "alarms: over unseen",
         "alarms::a_waker_changed_while_the_alarm_rings",
     ),
+    ("mark: task published late", "mark::a_watcher_against_polls"),
+    ("mark: no second look", "mark::a_watcher_against_polls"),
+    ("mark: inner task kept", "mark::a_watcher_against_polls"),
+    (
+        "mark: task of the pause kept",
+        "mark::a_watcher_against_a_pause",
+    ),
+    (
+        "mark: gone amidst a capture",
+        "mark::a_capture_against_the_end_of_its_thread",
+    ),
     (
         "alarms: no look before leaving",
         "alarms::arming_against_leaving",

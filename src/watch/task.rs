@@ -1,0 +1,127 @@
+//! What is known of a task before it is polled: its type, its name, where it was watched.
+//!
+//! One such record for each place in the program, kept for ever, so that a poll publishes
+//! all of it with one pointer, and whoever reads that pointer can never find it dangling.
+
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::panic::Location;
+use std::ptr;
+
+/// What is being polled.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// `None`: the runtime does not tell.
+    pub(crate) type_name: Option<&'static str>,
+    pub(crate) name: Option<&'static str>,
+    pub(crate) location: Option<&'static Location<'static>>,
+}
+
+/// By address, which is as good as by content: the same place in the program has the same
+/// addresses, and one that is there twice costs a second record.
+type Key = [usize; 4];
+
+static TASKS: Mutex<Option<HashMap<Key, &'static Task>>> = Mutex::new(None);
+
+/// So many of the latest places are found without a lock by each thread.
+const CACHED: usize = 64;
+
+thread_local! {
+    static CACHE: [Cell<Option<(Key, &'static Task)>>; CACHED] =
+        const { [const { Cell::new(None) }; CACHED] };
+}
+
+impl Task {
+    /// The record of this place. Made once for each; looked up in a few nanoseconds.
+    pub(crate) fn of(
+        type_name: Option<&'static str>,
+        name: Option<&'static str>,
+        location: Option<&'static Location<'static>>,
+    ) -> &'static Task {
+        let key = [
+            type_name.map_or(0, |name| name.as_ptr().addr()),
+            name.map_or(0, |name| name.as_ptr().addr()),
+            // A part of another string begins where that one does.
+            name.map_or(0, str::len),
+            location.map_or(0, |location| ptr::from_ref(location).addr()),
+        ];
+        let make = || Task::of_key(key, type_name, name, location);
+        // Addresses differ in their middle bits; the multiplication brings them up.
+        let mixed = key.iter().fold(0usize, |mixed, part| {
+            (mixed.rotate_left(5) ^ part).wrapping_mul(MIX)
+        });
+        let place = mixed >> (usize::BITS - CACHED.trailing_zeros());
+        let cached = CACHE.try_with(|cache| match cache[place].get() {
+            Some((there, task)) if there == key => task,
+            _ => {
+                let task = make();
+                cache[place].set(Some((key, task)));
+                task
+            }
+        });
+        // No cache any more in a thread-local's destructor.
+        cached.unwrap_or_else(|_| make())
+    }
+
+    #[cold]
+    fn of_key(
+        key: Key,
+        type_name: Option<&'static str>,
+        name: Option<&'static str>,
+        location: Option<&'static Location<'static>>,
+    ) -> &'static Task {
+        let mut tasks = TASKS.lock();
+        let tasks = tasks.get_or_insert_with(HashMap::new);
+        tasks.entry(key).or_insert_with(|| {
+            Box::leak(Box::new(Task {
+                type_name,
+                name,
+                location,
+            }))
+        })
+    }
+}
+
+#[cfg(target_pointer_width = "64")]
+const MIX: usize = 0x9e37_79b9_7f4a_7c15;
+#[cfg(not(target_pointer_width = "64"))]
+const MIX: usize = 0x9e37_79b9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_one_record() {
+        let here = Some(Location::caller());
+        let task = Task::of(Some("type"), None, here);
+        assert!(ptr::eq(task, Task::of(Some("type"), None, here)));
+        let named = Task::of(Some("type"), Some("name"), here);
+        assert_eq!(named.name, Some("name"));
+        assert!(!ptr::eq(task, named));
+        // On another thread, from the table.
+        let again =
+            std::thread::spawn(move || ptr::from_ref(Task::of(Some("type"), None, here)).addr());
+        assert_eq!(again.join().unwrap(), ptr::from_ref(task).addr());
+    }
+
+    #[test]
+    fn a_part_of_a_name_is_another_name() {
+        let name: &'static str = "checkout";
+        let (part, whole) = (
+            Task::of(None, Some(&name[..5]), None),
+            Task::of(None, Some(name), None),
+        );
+        assert_eq!((part.name, whole.name), (Some("check"), Some("checkout")));
+    }
+
+    #[test]
+    fn more_places_than_the_cache_has() {
+        let text: &'static str = "x".repeat(500).leak();
+        for length in 1..=500 {
+            let task = Task::of(None, Some(&text[..length]), None);
+            assert_eq!(task.name.map(str::len), Some(length));
+        }
+    }
+}
