@@ -109,14 +109,6 @@ impl Unwinding {
         };
         let returns = self.return_addresses(snapshot, stuck);
         let mut best = first;
-        let walk_by = |unwinding: &mut Self, at: u64| {
-            let registers = Registers {
-                frame_pointer: Some(at - 8),
-                ..registers
-            };
-            unwinding.walk(snapshot, registers)
-        };
-
         let passes: [&[Leads]; 3] = [
             &[Leads::There],
             &[Leads::Anywhere, Leads::PerhapsThere],
@@ -125,19 +117,14 @@ impl Unwinding {
         for wanted in passes {
             let trials = returns.iter().filter(|(_, leads)| wanted.contains(leads));
             for &(at, leads) in trials.take(MOST_TRIALS) {
-                let walk = walk_by(self, at);
+                let registers = Registers {
+                    frame_pointer: Some(at - 8),
+                    ..registers
+                };
+                let walk = self.walk(snapshot, registers);
                 if walk.reaches(root) {
-                    let is_doubtful = match leads {
-                        Leads::There => false,
-                        // Unless there is one further in which could be it.
-                        Leads::Anywhere => {
-                            let others = returns.iter().take_while(|(other, _)| *other < at);
-                            let mut others = others.take(MOST_TRIALS);
-                            others.any(|(other, _)| walk_by(self, *other).reaches(root))
-                        }
-                        Leads::PerhapsThere | Leads::Elsewhere => true,
-                    };
-                    return (walk, is_doubtful);
+                    let is_sure = matches!(leads, Leads::There | Leads::Anywhere);
+                    return (walk, !is_sure);
                 }
                 // A stack too long for its copy: the certain callers are better than none.
                 if leads == Leads::There && walk.frames.len() > best.frames.len() {
