@@ -44,13 +44,18 @@ impl Unwinding {
     pub(super) fn walk_to(&mut self, snapshot: &Snapshot, root: Option<Frame>) -> (Walk, bool) {
         let (walk, is_doubtful) = self.search(snapshot, snapshot.registers, root);
         if walk.reaches(root) {
-            let (walk, is_sure) = walk.up_to(root);
+            let (mut walk, is_sure) = walk.up_to(root);
+            if !is_sure {
+                // What is no code there was found by a wrong guess.
+                walk.frames.retain(|frame| self.is_code(frame.address));
+            }
             return (walk, is_doubtful || !is_sure);
         }
         let mut frames = walk.frames.iter();
         if let Some(index) = frames.position(|frame| !self.covers(frame.address)) {
-            let frames = &walk.frames[..=index];
-            if let Some(walk) = self.scan(snapshot, frames, root) {
+            let frames = walk.frames[..=index].iter().copied();
+            let frames = Vec::from_iter(frames.filter(|frame| self.is_code(frame.address)));
+            if let Some(walk) = self.scan(snapshot, &frames, root) {
                 return (walk.up_to(root).0, true);
             }
         }
