@@ -89,7 +89,7 @@ pub(crate) use calls;
 
 pub(crate) const CALLS: &[Call] = calls! {
     sleeps in ["clock_nanosleep"];
-    reads_a_fifo in ["openat", "read"];
+    reads_a_fifo in ["openat", "open", "read"];
     locks_a_mutex in ["futex"];
     waits_for_a_change in ["futex"];
     receives_a_message in ["futex"];

@@ -44,13 +44,18 @@ impl Unwinding {
     pub(super) fn walk_to(&mut self, snapshot: &Snapshot, root: Option<Frame>) -> (Walk, bool) {
         let (walk, is_doubtful) = self.search(snapshot, snapshot.registers, root);
         if walk.reaches(root) {
-            let (walk, is_sure) = walk.up_to(root);
+            let (mut walk, is_sure) = walk.up_to(root);
+            if !is_sure {
+                // What is no code there was found by a wrong guess.
+                walk.frames.retain(|frame| self.is_code(frame.address));
+            }
             return (walk, is_doubtful || !is_sure);
         }
         let mut frames = walk.frames.iter();
         if let Some(index) = frames.position(|frame| !self.covers(frame.address)) {
-            let frames = &walk.frames[..=index];
-            if let Some(walk) = self.scan(snapshot, frames, root) {
+            let frames = walk.frames[..=index].iter().copied();
+            let frames = Vec::from_iter(frames.filter(|frame| self.is_code(frame.address)));
+            if let Some(walk) = self.scan(snapshot, &frames, root) {
                 return (walk.up_to(root).0, true);
             }
         }
@@ -109,14 +114,6 @@ impl Unwinding {
         };
         let returns = self.return_addresses(snapshot, stuck);
         let mut best = first;
-        let walk_by = |unwinding: &mut Self, at: u64| {
-            let registers = Registers {
-                frame_pointer: Some(at - 8),
-                ..registers
-            };
-            unwinding.walk(snapshot, registers)
-        };
-
         let passes: [&[Leads]; 3] = [
             &[Leads::There],
             &[Leads::Anywhere, Leads::PerhapsThere],
@@ -125,19 +122,14 @@ impl Unwinding {
         for wanted in passes {
             let trials = returns.iter().filter(|(_, leads)| wanted.contains(leads));
             for &(at, leads) in trials.take(MOST_TRIALS) {
-                let walk = walk_by(self, at);
+                let registers = Registers {
+                    frame_pointer: Some(at - 8),
+                    ..registers
+                };
+                let walk = self.walk(snapshot, registers);
                 if walk.reaches(root) {
-                    let is_doubtful = match leads {
-                        Leads::There => false,
-                        // Unless there is one further in which could be it.
-                        Leads::Anywhere => {
-                            let others = returns.iter().take_while(|(other, _)| *other < at);
-                            let mut others = others.take(MOST_TRIALS);
-                            others.any(|(other, _)| walk_by(self, *other).reaches(root))
-                        }
-                        Leads::PerhapsThere | Leads::Elsewhere => true,
-                    };
-                    return (walk, is_doubtful);
+                    let is_sure = matches!(leads, Leads::There | Leads::Anywhere);
+                    return (walk, !is_sure);
                 }
                 // A stack too long for its copy: the certain callers are better than none.
                 if leads == Leads::There && walk.frames.len() > best.frames.len() {

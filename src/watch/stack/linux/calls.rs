@@ -94,8 +94,8 @@ fn indirect_length(call: &[u8]) -> usize {
 /// The jumps out of this code. Where instructions begin is not known, so there may be too
 /// many, and none is missing.
 pub(super) fn jumps_out_of(code: &Range<u64>) -> Jumps {
-    /// A function that does more than hand on is hardly longer.
-    const MOST: u64 = 4096;
+    /// A function that hands on is hardly longer.
+    const MOST: u64 = 16 << 10;
     let length = (code.end - code.start).min(MOST) as usize;
     let bytes = memory::read_vec(code.start, length);
     let mut jumps = Jumps::default();
