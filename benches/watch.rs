@@ -31,10 +31,10 @@ use tokio::net::TcpStream;
 
 // The other bench uses the rest of them.
 #[allow(dead_code)]
-#[path = "peers/machine.rs"]
+#[path = "common/machine.rs"]
 mod machine;
 #[allow(dead_code)]
-#[path = "peers/stats.rs"]
+#[path = "common/stats.rs"]
 mod stats;
 
 /// What `--check` asks for: at most so many nanoseconds more for a poll,

@@ -4,8 +4,7 @@
 #![cfg_attr(offramp_loom, allow(dead_code))]
 #![doc(test(attr(deny(warnings))))]
 
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "macros")]
+#[cfg(all(feature = "macros", not(offramp_loom)))]
 #[doc(hidden)]
 pub mod __private;
 mod cancel;
@@ -45,8 +44,7 @@ mod error;
 mod fairness_doc;
 #[cfg(not(offramp_loom))]
 mod fork;
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "fs")]
+#[cfg(all(feature = "fs", not(offramp_loom)))]
 pub mod fs;
 #[cfg(not(offramp_loom))]
 mod future;
@@ -86,19 +84,15 @@ mod supervisor;
     feature = "tokio"
 ))]
 mod swap_doc;
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", not(offramp_loom)))]
 pub mod testing;
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "tokio")]
+#[cfg(all(feature = "tokio", not(offramp_loom)))]
 mod tokio_runtime;
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "tracing")]
+#[cfg(all(feature = "tracing", not(offramp_loom)))]
 mod tracing_span;
 #[cfg(not(offramp_loom))]
 mod waiting;
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "watch")]
+#[cfg(all(feature = "watch", not(offramp_loom)))]
 pub mod watch;
 
 pub use crate::cancel::Stopped;
@@ -126,12 +120,10 @@ pub use crate::{
     stats::{Histogram, PoolStats, Stats},
 };
 
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "macros")]
+#[cfg(all(feature = "macros", not(offramp_loom)))]
 pub use offramp_macros::{offload_cpu, offload_io};
 
-#[cfg(not(offramp_loom))]
-#[cfg(feature = "watch")]
+#[cfg(all(feature = "watch", not(offramp_loom)))]
 pub use crate::watch::watch;
 
 #[cfg(not(offramp_loom))]

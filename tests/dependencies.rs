@@ -37,7 +37,18 @@ fn the_trees_are_those_of_the_documentation() {
     assert!(plain.len() <= 40, "{plain:?}");
     let count = format!("brings {} crates", plain.len());
     assert!(documentation.contains(&count), "not there: {count}");
-    let features = ["tokio", "futures-io", "fs", "macros", "tracing", "testing"];
+    let features = [
+        "tokio",
+        "futures-io",
+        "fs",
+        "macros",
+        "tracing",
+        "testing",
+        "watch",
+        "smol",
+        "tower",
+        "serde",
+    ];
     for feature in features {
         let row = format!("\n| `{feature}` | ");
         let (_, row) = documentation
