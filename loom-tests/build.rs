@@ -4,4 +4,6 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-cfg=offramp_loom");
+    // The crate's features, of which the models have none.
+    println!("cargo:rustc-check-cfg=cfg(feature, values(any()))");
 }

@@ -261,6 +261,7 @@ fn adapters_have_tenants_too() {
     let is_first_of = |tenant: &'static str| {
         let mut items = offload_iter(0..1).on(&offload).tenant(tenant);
         let mut value = Unblock::new(1).on(&offload).tenant(tenant);
+        #[cfg_attr(not(feature = "fs"), allow(unused_mut))]
         let mut waits = vec![
             Box::pin(async move { items.next().await.is_some() }) as BoxFuture<'static, bool>,
             Box::pin(async move { value.with_mut(|value| *value == 1).await }),
