@@ -1,11 +1,11 @@
 //! Configuration: every value is checked and named, explicit ones go before the
-//! environment's and these before the defaults, and there is one default `Offload`.
+//! environment's and these before the defaults.
 
 mod common;
 
 use common::{Gate, alone, alone_with, wait_until, watchdog};
 use offramp::backend::{Backend, Threads, Turns};
-use offramp::{Builder, ConfigError, Offload, OffloadError, Policy, defaults, install};
+use offramp::{Builder, ConfigError, Offload, OffloadError, Policy, defaults};
 use offramp::{offload_cpu, offload_io};
 use std::env;
 use std::error::Error;
@@ -68,6 +68,11 @@ fn every_value_out_of_its_range_is_named_with_the_range() {
     let below_pending = new().max_pending(10).capacity(11);
     assert_refused(below_pending, "capacity", "11", "from 1 to 10");
     assert_refused(new().capacity(0), "capacity", "0", "from 1 to 65536");
+    let day = Duration::from_secs(24 * 60 * 60);
+    let allowed = "from 1ms to 86400s";
+    assert_refused(new().ageing(Duration::ZERO), "ageing", "0ns", allowed);
+    let much = new().ageing(day + Duration::from_millis(1));
+    assert_refused(much, "ageing", "86400.001s", allowed);
     let name = new().thread_name("a\0b");
     assert_refused(name, "thread_name", "a\0b", "text without a NUL");
 }
@@ -81,6 +86,7 @@ fn every_value_at_the_ends_of_its_range_is_taken() {
         .io_keep_alive(Duration::from_millis(1))
         .io_stack_size(64 << 10)
         .cpu_threads(1)
+        .ageing(Duration::from_millis(1))
         .max_pending(1)
         .capacity(1);
     let small = small.build().unwrap();
@@ -94,6 +100,7 @@ fn every_value_at_the_ends_of_its_range_is_taken() {
         .io_keep_alive(Duration::from_secs(24 * 60 * 60))
         .io_stack_size(1 << 30)
         .cpu_threads(1024)
+        .ageing(Duration::from_secs(24 * 60 * 60))
         .max_pending(1 << 30)
         .capacity(1 << 30);
     large.build().unwrap();
@@ -147,11 +154,12 @@ fn what_a_backend_of_one_s_own_excludes_is_named() {
 }
 
 /// Variable, a bad value, and what the message says that it may be.
-const BAD: [(&str, &str, &str); 17] = [
+const BAD: [(&str, &str, &str); 18] = [
     ("OFFRAMP_IO_MIN_THREADS", "257", "from 0 to 256"),
     ("OFFRAMP_IO_EXTRA_THREADS", "1025", "from 0 to 1024"),
     ("OFFRAMP_MAX_ORPHANS", "0", "from 1 to"),
     ("OFFRAMP_WARN_AFTER_MS", "0", "from 1 to 86400000"),
+    ("OFFRAMP_AGEING_MS", "0", "from 1 to 86400000"),
     (
         "OFFRAMP_IO_MIN_THREADS",
         "-1",
@@ -378,75 +386,5 @@ fn without_either_the_defaults_hold() {
         assert!(format!("{offload:?}").contains(&shown));
         let cpu_threads = offload_cpu(rayon::current_num_threads).on(&offload).wait();
         assert_eq!(cpu_threads.unwrap(), defaults::cpu_threads());
-    });
-}
-
-/// An `Offload` that can be told from others.
-fn marked() -> Offload {
-    Offload::builder().thread_name("marked").build().unwrap()
-}
-
-fn runs_on_marked() -> bool {
-    let name = || thread::current().name().map(str::to_owned);
-    let io = offload_io(name).wait().unwrap().unwrap();
-    let cpu = offload_cpu(name).wait().unwrap().unwrap();
-    assert_eq!(io.starts_with("marked-io"), cpu.starts_with("marked-cpu"));
-    io.starts_with("marked-")
-}
-
-#[test]
-fn install_makes_the_default_once() {
-    alone("install_makes_the_default_once", || {
-        install(marked()).unwrap();
-        assert!(runs_on_marked());
-        let error = install(Offload::builder().capacity(7).build().unwrap()).unwrap_err();
-        let text = "a process-wide `Offload` exists already: ";
-        assert!(error.to_string().starts_with(text), "{error}");
-        let back = error.into_inner();
-        assert!(format!("{back:?}").contains("capacity: 7"));
-        assert_eq!(
-            offload_io(|| 1).on(&back).wait().unwrap(),
-            1,
-            "it is usable"
-        );
-        assert!(runs_on_marked());
-    });
-}
-
-#[test]
-fn install_fails_after_the_first_call_has_made_a_default() {
-    alone(
-        "install_fails_after_the_first_call_has_made_a_default",
-        || {
-            // A builder and a call on an own one make no default.
-            offload_io(|| ())
-                .on(&Offload::builder().build().unwrap())
-                .wait()
-                .unwrap();
-            offload_io(|| ()).wait().unwrap();
-            install(marked()).unwrap_err();
-            assert!(!runs_on_marked());
-        },
-    );
-}
-
-#[test]
-fn install_fails_after_global_has_made_a_default() {
-    alone("install_fails_after_global_has_made_a_default", || {
-        let global = Offload::global().unwrap();
-        install(marked()).unwrap_err();
-        drop(global);
-        assert!(!runs_on_marked());
-    });
-}
-
-#[test]
-fn install_is_still_possible_after_a_default_could_not_be_made() {
-    let name = "install_is_still_possible_after_a_default_could_not_be_made";
-    alone_with(name, &[("OFFRAMP_CAPACITY", "bad")], || {
-        offload_io(|| ()).wait().unwrap_err();
-        let marked = Offload::builder().capacity(1).thread_name("marked");
-        install(marked.build().unwrap()).unwrap();
-        assert!(runs_on_marked());
     });
 }

@@ -158,7 +158,7 @@ mod tests {
         let std = "/rustc/59807616e1/library/std/src/sys/sync/mutex/futex.rs";
         let lock = "std::sys::sync::mutex::futex::lock_contended";
         assert_eq!(named("lock_contended", std), lock);
-        assert_eq!(named("load", "/work/my-app/src/main.rs"), "my_app::load");
+        assert_eq!(named("load", "/home/me/my-app/src/main.rs"), "my_app::load");
         assert_eq!(named("load", "tests/files/a.rs"), "files::a::load");
         let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src/calls.rs");
         assert_eq!(named("capture", own), "offramp_strict::calls::capture");
