@@ -4,7 +4,7 @@ use super::job::Header;
 use super::lane_state::LaneState;
 use super::lanes::Lanes;
 use super::seat::Seat;
-use crate::sync::planted;
+use crate::sync::{Ordering, fence, planted};
 use std::sync::Arc;
 
 /// The place of the lane that calls without one share.
@@ -117,8 +117,11 @@ impl Lanes {
         let Some(state) = &seat.state else { return };
         let is_used = !seat.jobs.is_empty() || seat.stands_for.is_some();
         // A job that has lent its turn counts as none that runs, but has the state.
-        let is_a_jobs = state.tenant().is_some() && Arc::strong_count(state) > 1;
-        let is_at_rest = !is_a_jobs && state.is_at_rest();
+        let is_a_jobs = || state.tenant().is_some() && Arc::strong_count(state) > 1;
+        let is_at_rest = state.is_at_rest() && !is_a_jobs();
+        // ORDERING: Acquire fence, partner: the Release by which the last job that had the
+        // state let go of it, after its `settle`.
+        fence(Ordering::Acquire);
         if is_used || !is_at_rest && !planted("lanes: let go with a charge on its way") {
             return;
         }

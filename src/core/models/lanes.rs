@@ -97,7 +97,7 @@ fn a_charge_against_a_lane_let_go() {
             let queue = Arc::clone(&queue);
             move || {
                 let (finished, _ended): (_, Ended) = running.run(std::ptr::null(), |_| ());
-                queue.settle(&finished, 1_000);
+                queue.settle(&finished, 1_000_000_000);
                 finished.complete();
             }
         });
