@@ -33,5 +33,7 @@ mod outputs;
 mod planted;
 #[path = "watch/pressure.rs"]
 mod pressure;
+#[path = "watch/quiet.rs"]
+mod quiet;
 #[path = "watch/scene.rs"]
 mod scene;
