@@ -12,11 +12,15 @@
 
 #[path = "watch/adapters.rs"]
 mod adapters;
+#[path = "watch/burning.rs"]
+mod burning;
 #[path = "watch/calls.rs"]
 mod calls;
 mod common;
 #[path = "watch/lag.rs"]
 mod lag;
+#[path = "watch/libraries.rs"]
+mod libraries;
 #[path = "watch/lifecycle.rs"]
 mod lifecycle;
 #[path = "watch/limits.rs"]
@@ -29,5 +33,7 @@ mod outputs;
 mod planted;
 #[path = "watch/pressure.rs"]
 mod pressure;
+#[path = "watch/quiet.rs"]
+mod quiet;
 #[path = "watch/scene.rs"]
 mod scene;

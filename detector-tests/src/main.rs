@@ -3,6 +3,9 @@
 //! here, `lines`, `functions` or `nothing`. `detector-tests/profiles` runs it in all builds.
 
 #[cfg(target_os = "linux")]
+#[path = "../../tests/watch/burning.rs"]
+mod burning;
+#[cfg(target_os = "linux")]
 #[path = "../../tests/common/mod.rs"]
 mod common;
 #[cfg(target_os = "linux")]
@@ -16,7 +19,7 @@ mod scene;
 
 #[cfg(target_os = "linux")]
 fn main() {
-    use planted::{Body, Names, all_are_reported};
+    use planted::{Body, Names, PLANTED, all_are_reported};
     use scene::Scene;
 
     let names = match std::env::args().nth(1).as_deref() {
@@ -27,7 +30,7 @@ fn main() {
     };
     let scene = Scene::new();
     let play = |runtime: &str, run: &dyn Fn(Body)| {
-        let calls = all_are_reported(&scene, names, run);
+        let calls = all_are_reported(&scene, names, PLANTED, run);
         println!("{runtime:32} {calls} calls as they should be");
         calls
     };

@@ -26,9 +26,13 @@ pub(crate) struct Watchdog {
 
 /// Watches over a test that might hang.
 pub(crate) fn watchdog(what: &'static str) -> Watchdog {
+    watchdog_after(PATIENCE, what)
+}
+
+fn watchdog_after(patience: Duration, what: &'static str) -> Watchdog {
     let (alive, dropped) = mpsc::channel();
     let watch = move || {
-        if dropped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if dropped.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
             // Not `eprintln!`, whose output the test harness may have captured.
             let threads = thread_names().join(", ");
             let _ = writeln!(io::stderr(), "HANG: {what}; threads: {threads}");
@@ -68,15 +72,26 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// ```
 #[track_caller]
 pub(crate) fn alone(test: &'static str, body: impl FnOnce()) {
-    alone_with(test, &[], body);
+    alone_within(PATIENCE, test, &[], body);
 }
 
 /// [`alone`] with variables added to the child's environment.
 #[track_caller]
 pub(crate) fn alone_with(test: &'static str, variables: &[(&str, &str)], body: impl FnOnce()) {
+    alone_within(PATIENCE, test, variables, body);
+}
+
+/// [`alone_with`], for what may take so long.
+#[track_caller]
+pub(crate) fn alone_within(
+    patience: Duration,
+    test: &'static str,
+    variables: &[(&str, &str)],
+    body: impl FnOnce(),
+) {
     const CHILD: &str = "OFFRAMP_TESTS_CHILD";
     if env::var(CHILD).as_deref() == Ok(test) {
-        let _watchdog = watchdog(test);
+        let _watchdog = watchdog_after(patience, test);
         return body();
     }
     let output = Command::new(env::current_exe().expect("the path of this binary"))

@@ -2,10 +2,18 @@
 //! as what it is, and with the right advice.
 
 use super::common::{PATIENCE, alone};
-use super::planted::{Names, all_are_reported};
+use super::libraries;
+use super::planted::{Body, Names, PLANTED, all_are_reported};
 use super::scene::Scene;
 use offramp::watch::Watch;
 use std::time::Duration;
+
+fn all_calls(run: impl Fn(Body)) {
+    let scene = Scene::new();
+    let own = all_are_reported(&scene, Names::Lines, PLANTED, &run);
+    let others = all_are_reported(&scene, Names::Lines, libraries::PLANTED, &run);
+    assert!(own + others >= 15, "{own} and {others}");
+}
 
 #[test]
 fn under_tokio_with_one_thread() {
@@ -13,10 +21,7 @@ fn under_tokio_with_one_thread() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let scene = Scene::new();
-        all_are_reported(&scene, Names::Lines, |body| {
-            runtime.block_on(async { tokio::spawn(body).await.unwrap() })
-        });
+        all_calls(|body| runtime.block_on(async { tokio::spawn(body).await.unwrap() }));
     });
 }
 
@@ -25,10 +30,7 @@ fn under_tokio_with_many_threads() {
     alone("calls::under_tokio_with_many_threads", || {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).build().unwrap();
-        let scene = Scene::new();
-        all_are_reported(&scene, Names::Lines, |body| {
-            runtime.block_on(async { tokio::spawn(body).await.unwrap() })
-        });
+        all_calls(|body| runtime.block_on(async { tokio::spawn(body).await.unwrap() }));
         runtime.shutdown_timeout(PATIENCE);
     });
 }
@@ -36,18 +38,14 @@ fn under_tokio_with_many_threads() {
 #[test]
 fn under_smol() {
     alone("calls::under_smol", || {
-        let scene = Scene::new();
-        all_are_reported(&scene, Names::Lines, |body| {
-            smol::block_on(smol::spawn(body))
-        });
+        all_calls(|body| smol::block_on(smol::spawn(body)));
     });
 }
 
 #[test]
 fn under_no_runtime() {
     alone("calls::under_no_runtime", || {
-        let scene = Scene::new();
-        all_are_reported(&scene, Names::Lines, pollster::block_on);
+        all_calls(pollster::block_on);
     });
 }
 

@@ -1,10 +1,12 @@
 //! Calls of all kinds that block, and what has to be said about each.
 
+#[cfg(panic = "unwind")]
+use super::burning::unwind;
+use super::burning::{allocate, compute, compute_inlined, sort};
 use super::scene::{
-    Block, Scene, compute, join_thread, lock_file, lock_mutex, read_fifo, read_socket, receive,
-    run_command, sleep,
+    Scene, join_thread, lock_file, lock_mutex, read_fifo, read_socket, receive, run_command, sleep,
 };
-use offramp::watch::{Phase, Remedy, Report, State, Watch};
+use offramp::watch::{Phase, Remedy, Report, State};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -23,57 +25,78 @@ pub(crate) enum Names {
 
 pub(crate) type Body = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-struct Planted {
-    name: &'static str,
-    block: Block,
+pub(crate) struct Planted {
+    pub(crate) name: &'static str,
+    /// A watched task that calls it.
+    pub(crate) task: fn(Scene, &'static str) -> Body,
+    /// Where that is watched.
+    pub(crate) file: &'static str,
     /// The function that blocks.
-    function: &'static str,
+    pub(crate) function: &'static str,
+    /// What stacks have to show at least for its name to be there.
+    pub(crate) named_with: Names,
     /// Those of which it is in one. Empty: it burns CPU.
-    system_calls: &'static [&'static str],
+    pub(crate) system_calls: &'static [&'static str],
     /// What the report says that it waits on, if anything.
-    on: &'static str,
+    pub(crate) on: &'static str,
 }
 
 macro_rules! planted {
-    ($($name:literal: $function:ident, $system_calls:expr, $on:literal;)*) => {
-        &[$(Planted {
+    ($($(#[$cfg:meta])* $name:literal: $function:ident, $named:ident, $system_calls:expr, $on:literal;)*) => {
+        &[$($(#[$cfg])* $crate::planted::Planted {
             name: $name,
-            block: $function,
+            task: |scene, name| {
+                let task = async move { $function(&scene, name) };
+                Box::pin(offramp::watch::Watch::watched(task, name))
+            },
+            file: file!(),
             function: stringify!($function),
+            named_with: $crate::planted::Names::$named,
             system_calls: &$system_calls,
             on: $on,
         },)*]
     };
 }
+// `detector-tests` has no others.
+#[allow(unused_imports)]
+pub(crate) use planted;
 
-const PLANTED: &[Planted] = planted! {
-    "sleep": sleep, ["clock_nanosleep", "nanosleep"], "";
-    "fifo": read_fifo, ["read"], "planted.fifo";
-    "mutex": lock_mutex, ["futex"], "";
-    "compute": compute, [], "";
-    "socket": read_socket, ["recvfrom", "read"], "127.0.0.1";
-    "command": run_command, ["poll", "ppoll", "read"], "";
-    "channel": receive, ["futex"], "";
-    "join": join_thread, ["futex"], "";
-    "flock": lock_file, ["flock"], "planted.lock";
+pub(crate) const PLANTED: &[Planted] = planted! {
+    "sleep": sleep, Functions, ["clock_nanosleep", "nanosleep"], "";
+    "fifo": read_fifo, Functions, ["read"], "planted.fifo";
+    "mutex": lock_mutex, Functions, ["futex"], "";
+    "socket": read_socket, Functions, ["recvfrom", "read"], "127.0.0.1";
+    "command": run_command, Functions, ["poll", "ppoll", "read"], "";
+    "channel": receive, Functions, ["futex"], "";
+    "join": join_thread, Functions, ["futex"], "";
+    "flock": lock_file, Functions, ["flock"], "planted.lock";
+    "compute": compute, Functions, [], "";
+    "inlined": compute_inlined, Lines, [], "";
+    "sort": sort, Functions, [], "";
+    "allocations": allocate, Functions, [], "";
+    #[cfg(panic = "unwind")]
+    "panics": unwind, Functions, [], "";
 };
 
 /// Runs them one after the other, each as a task of its own. Gives their number.
-pub(crate) fn all_are_reported(scene: &Scene, names: Names, run: impl Fn(Body)) -> usize {
+pub(crate) fn all_are_reported(
+    scene: &Scene,
+    names: Names,
+    calls: &[Planted],
+    run: impl Fn(Body),
+) -> usize {
     let before = scene.stats().incidents;
-    for planted in PLANTED {
-        let (block, name) = (planted.block, planted.name);
-        let inside = scene.clone();
-        run(Box::pin(async move { block(&inside, name) }.watched(name)));
+    for planted in calls {
+        run((planted.task)(scene.clone(), planted.name));
         let reports = scene.whole_incident(planted.name);
         check(planted, names, &reports);
         scene.forget();
     }
     let stats = scene.stats();
     let incidents = stats.incidents - before;
-    assert_eq!(incidents, PLANTED.len() as u64, "{stats:?}");
+    assert_eq!(incidents, calls.len() as u64, "{stats:?}");
     assert_eq!(stats.lost_reports, 0, "{stats:?}");
-    PLANTED.len()
+    calls.len()
 }
 
 #[track_caller]
@@ -109,9 +132,9 @@ fn check(planted: &Planted, names: Names, reports: &[Report]) {
         assert_eq!(advice.wrap_in, Remedy::OffloadIo, "{text}");
     }
     let task = first.task.type_name.expect("a watched task has a type");
-    assert!(task.contains("planted::all_are_reported"), "{text}");
+    assert!(task.contains("::PLANTED::"), "{text}");
     let spawned = first.task.watched_at.expect("and a place");
-    assert!(spawned.file().ends_with("watch/planted.rs"), "{text}");
+    assert_eq!(spawned.file(), planted.file, "{text}");
 
     assert!(!first.frames.is_empty(), "{text}");
     if names == Names::None {
@@ -121,10 +144,15 @@ fn check(planted: &Planted, names: Names, reports: &[Report]) {
     }
     let blamed = first.blamed().expect("a frame to blame");
     let function = blamed.function.as_deref().unwrap_or("");
-    assert!(function.contains(planted.function), "{function} in\n{text}");
+    // Inlined into its task, it is the task that is named.
+    let expected = match planted.named_with == Names::Lines && names == Names::Functions {
+        true => "::PLANTED::",
+        false => planted.function,
+    };
+    assert!(function.contains(expected), "{function} in\n{text}");
     let at = advice.at.as_deref().expect("the blamed place");
     if names == Names::Lines {
-        assert!(at.contains("tests/watch/scene.rs:"), "{text}");
+        assert!(at.contains("tests/watch/"), "{text}");
     }
     assert!(text.contains(at), "{text}");
 }

@@ -47,7 +47,7 @@ fn host_pressure_is_counted_and_nobody_is_blamed() {
 }
 
 /// Of this thread.
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     // SAFETY: all zeroes is a time, which the call writes.
     let mut time: libc::timespec = unsafe { std::mem::zeroed() };
     // SAFETY: `time` is ours.

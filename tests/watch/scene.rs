@@ -82,7 +82,7 @@ impl Scene {
     }
 
     /// A thread that calls `release` when the task of this name has been reported.
-    fn release_after(
+    pub(crate) fn release_after(
         &self,
         name: &'static str,
         release: impl FnOnce() + Send + 'static,
@@ -98,29 +98,24 @@ impl Scene {
             release();
         })
     }
+
+    /// For those that compute until then: the end of a channel, and the thread that sends.
+    pub(crate) fn told_after(&self, name: &'static str) -> (mpsc::Receiver<()>, JoinHandle<()>) {
+        let (done, is_done) = mpsc::channel();
+        (
+            is_done,
+            self.release_after(name, move || done.send(()).unwrap()),
+        )
+    }
 }
 
-/// Each blocks its thread until the task of the given name has been reported.
-pub(crate) type Block = fn(&Scene, &'static str);
+// Each blocks its thread until the task of the given name has been reported.
 
 #[inline(never)]
 pub(crate) fn sleep(scene: &Scene, name: &'static str) {
     while !scene.is_reported(name) {
         thread::sleep(Duration::from_millis(300));
     }
-}
-
-#[inline(never)]
-pub(crate) fn compute(scene: &Scene, name: &'static str) {
-    let (done, is_done) = mpsc::channel();
-    let waiter = scene.release_after(name, move || done.send(()).unwrap());
-    let mut number = 1u64;
-    while is_done.try_recv().is_err() {
-        for _ in 0..10_000 {
-            number = std::hint::black_box(number.wrapping_mul(6_364_136_223_846_793_005));
-        }
-    }
-    waiter.join().unwrap();
 }
 
 #[inline(never)]
