@@ -74,6 +74,14 @@ impl<F: Future> Watched<F> {
 }
 
 impl<F> Watched<F> {
+    /// The lane that the task belongs to, for the reports: the name of the
+    /// [`Lane`](crate::Lane) that its calls wait in, or what else tells one kind of session
+    /// from another.
+    pub fn in_lane(mut self, lane: &'static str) -> Self {
+        self.task = self.task.in_lane(lane);
+        self
+    }
+
     /// The future itself, no more watched.
     pub fn into_inner(self) -> F {
         self.future

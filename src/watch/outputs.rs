@@ -50,6 +50,7 @@ pub fn to_tracing() -> impl FnMut(&Report) + Send + 'static {
             duration_ms = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX),
             task = report.task.type_name,
             name = report.task.name,
+            lane = report.task.lane,
             state = %report.state,
             advice = advice.map(tracing::field::display),
             "{report}"

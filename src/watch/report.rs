@@ -73,6 +73,8 @@ pub struct TaskInfo {
     pub type_name: Option<&'static str>,
     /// What [`watched`](super::Watch::watched) said.
     pub name: Option<&'static str>,
+    /// What [`in_lane`](super::Watched::in_lane) said.
+    pub lane: Option<&'static str>,
     /// Where it was watched, which is where it was spawned as a rule.
     #[cfg_attr(feature = "serde", serde(serialize_with = "as_text"))]
     pub watched_at: Option<&'static Location<'static>>,
@@ -177,6 +179,9 @@ impl fmt::Display for TaskInfo {
         match name.char_indices().nth(LONGEST_TYPE) {
             Some((end, _)) => write!(f, "{}…", &name[..end])?,
             None => f.write_str(name)?,
+        }
+        if let Some(lane) = self.lane {
+            write!(f, ", in lane `{lane}`")?;
         }
         match self.watched_at {
             Some(location) => write!(f, ", watched at {location}"),

@@ -152,6 +152,7 @@ impl Task {
         TaskInfo {
             type_name: self.type_name,
             name: self.name,
+            lane: self.lane,
             watched_at: self.location,
         }
     }

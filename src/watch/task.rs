@@ -10,17 +10,18 @@ use std::panic::Location;
 use std::ptr;
 
 /// What is being polled.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Task {
     /// `None`: the runtime does not tell.
     pub(crate) type_name: Option<&'static str>,
     pub(crate) name: Option<&'static str>,
+    pub(crate) lane: Option<&'static str>,
     pub(crate) location: Option<&'static Location<'static>>,
 }
 
 /// By address, which is as good as by content: the same place in the program has the same
 /// addresses, and one that is there twice costs a second record.
-type Key = [usize; 4];
+type Key = [usize; 6];
 
 static TASKS: Mutex<Option<HashMap<Key, &'static Task>>> = Mutex::new(None);
 
@@ -39,14 +40,38 @@ impl Task {
         name: Option<&'static str>,
         location: Option<&'static Location<'static>>,
     ) -> &'static Task {
+        Self {
+            type_name,
+            name,
+            lane: None,
+            location,
+        }
+        .kept()
+    }
+
+    /// The record of the same place, for the tasks of this lane.
+    pub(crate) fn in_lane(&self, lane: &'static str) -> &'static Task {
+        Self {
+            lane: Some(lane),
+            ..*self
+        }
+        .kept()
+    }
+
+    fn kept(self) -> &'static Task {
+        let address = |text: Option<&str>| text.map_or(0, |text| text.as_ptr().addr());
+        // A part of another string begins where that one does.
+        let length = |text: Option<&str>| text.map_or(0, str::len);
         let key = [
-            type_name.map_or(0, |name| name.as_ptr().addr()),
-            name.map_or(0, |name| name.as_ptr().addr()),
-            // A part of another string begins where that one does.
-            name.map_or(0, str::len),
-            location.map_or(0, |location| ptr::from_ref(location).addr()),
+            address(self.type_name),
+            address(self.name),
+            length(self.name),
+            address(self.lane),
+            length(self.lane),
+            self.location
+                .map_or(0, |location| ptr::from_ref(location).addr()),
         ];
-        let make = || Task::of_key(key, type_name, name, location);
+        let make = || self.of_key(key);
         // Addresses differ in their middle bits; the multiplication brings them up.
         let mixed = key.iter().fold(0usize, |mixed, part| {
             (mixed.rotate_left(5) ^ part).wrapping_mul(MIX)
@@ -65,21 +90,12 @@ impl Task {
     }
 
     #[cold]
-    fn of_key(
-        key: Key,
-        type_name: Option<&'static str>,
-        name: Option<&'static str>,
-        location: Option<&'static Location<'static>>,
-    ) -> &'static Task {
+    fn of_key(self, key: Key) -> &'static Task {
         let mut tasks = TASKS.lock();
         let tasks = tasks.get_or_insert_with(HashMap::new);
-        tasks.entry(key).or_insert_with(|| {
-            Box::leak(Box::new(Task {
-                type_name,
-                name,
-                location,
-            }))
-        })
+        tasks
+            .entry(key)
+            .or_insert_with(|| Box::leak(Box::new(self)))
     }
 }
 
@@ -99,6 +115,9 @@ mod tests {
         assert!(ptr::eq(task, Task::of(Some("type"), None, here)));
         let named = Task::of(Some("type"), Some("name"), here);
         assert_eq!(named.name, Some("name"));
+        let lane = named.in_lane("lane");
+        assert_eq!((lane.name, lane.lane), (Some("name"), Some("lane")));
+        assert!(ptr::eq(lane, named.in_lane("lane")) && !ptr::eq(lane, named));
         assert!(!ptr::eq(task, named));
         // On another thread, from the table.
         let again =

@@ -64,7 +64,8 @@ fn every_output_gets_every_report() {
             .report_to(to_json_lines(lines.clone()))
             .report_to(to_tracing());
         let scene = Scene::with(builder);
-        pollster::block_on(async { sleep(&scene, "told") }.watched("told"));
+        let told = async { sleep(&scene, "told") }.watched("told");
+        pollster::block_on(told.in_lane("reports"));
         scene.whole_incident("told");
         let reports = scene.end();
 
@@ -79,6 +80,8 @@ fn every_output_gets_every_report() {
         assert_eq!(lines.len(), reports.len());
         assert_eq!(lines[0]["incident"], reports[0].incident);
         assert_eq!(lines[0]["task"]["name"], "told");
+        assert_eq!(lines[0]["task"]["lane"], "reports");
+        assert!(expected[0].contains("in lane `reports`"), "{}", expected[0]);
         assert_eq!(lines[0]["state"]["kind"], "system_call");
         assert_eq!(lines[0]["advice"]["wrap_in"], "offload_io");
         let frames = lines[0]["frames"].as_array().unwrap();
@@ -99,6 +102,7 @@ fn every_output_gets_every_report() {
         let events = events.text();
         assert!(events.contains("incident=1"), "{events}");
         assert!(events.contains("name=\"told\""), "{events}");
+        assert!(events.contains("lane=\"reports\""), "{events}");
         assert!(events.contains("blocks its event loop"), "{events}");
     });
 }
