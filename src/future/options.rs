@@ -155,7 +155,8 @@ where
     /// dropped by a thread of the pool: for captures whose destructors block.
     ///
     /// Until then it keeps its room in the queue. A [shutdown](Offload::shutdown) that
-    /// discards drops it where it is awaited, though, like the others.
+    /// discards drops it where it is awaited, though, like the others, and so does the call that
+    /// [takes its room](crate::Builder::max_pending).
     pub fn drop_on_pool(mut self) -> Self {
         if self.on_leave == OnLeave::Cancel {
             self.on_leave = OnLeave::CancelOnPool;
