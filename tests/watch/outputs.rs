@@ -53,10 +53,12 @@ fn every_output_gets_every_report() {
         log::set_max_level(log::LevelFilter::Info);
         let (text, lines, events) = (Kept::default(), Kept::default(), Kept::default());
         let writer = events.clone();
-        tracing_subscriber::fmt()
+        // Not by its `init`, which takes the log as well where other crates have it so.
+        let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(move || writer.clone())
-            .init();
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
         let builder = Watchdog::builder()
             .report_to(|_: &Report| panic!("an output that panics harms no other"))
             .report_to(to_log())
