@@ -21,7 +21,7 @@ pub const WAIT_LIMIT: Duration = Duration::from_millis(1);
 /// A lock that is held for nanoseconds is fine in async code; one who holds it across I/O or
 /// an `.await` keeps it for longer. In between is a holder that has lost its CPU: what
 /// threads of the process have waited for one does not count, and half of the limit has to be
-/// left.
+/// left. Of a holder whose thread has ended by then that is not always known.
 pub const LOCK_LIMIT: Duration = Duration::from_millis(20);
 
 /// Functions whose blocking calls are allowed, and why, whatever the options say.
