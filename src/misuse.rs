@@ -181,15 +181,12 @@ impl Sites {
             site.label = label.cloned();
         }
         let kinds = [place, is_far.then_some(MisuseKind::TakesLong)];
-        let new: Vec<_> = kinds
-            .into_iter()
-            .flatten()
-            .filter(|kind| site.found(*kind, ran, on_cpu))
-            .collect();
-        let new: Vec<_> = new
-            .iter()
-            .filter_map(|kind| site.misuse(self.pool, *kind))
-            .collect();
+        let mut new = Vec::new();
+        for kind in kinds.into_iter().flatten() {
+            if site.found(kind, ran, on_cpu) {
+                new.extend(site.misuse(self.pool, kind));
+            }
+        }
         drop(sites);
         for misuse in new {
             contain(|| log::warn!(target: "offramp", "{misuse}"));

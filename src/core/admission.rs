@@ -155,7 +155,9 @@ impl Queue {
         let mut permit = self.admit(limit, lane);
         // Else one job less would make no room: more than may wait do, because they must run.
         while matches!(permit, Err(Full::Pool)) && self.pending.hint() == limit {
-            let Some(job) = lanes.evict(lane) else { break };
+            let Some(job) = lanes.evict(lane, limit) else {
+                break;
+            };
             self.leave(job.header().lane());
             evicted.0.push(job);
             permit = self.admit(limit, lane);
@@ -201,10 +203,15 @@ impl Expected {
 }
 
 impl Lanes {
-    /// Claims the newest job of the lane with most of them, unless with one more that of
-    /// `newcomer` would have as many. `None`, too, if none of that lane's may be taken.
-    fn evict(&mut self, newcomer: Option<&Arc<LaneState>>) -> Option<Running> {
+    /// Of `all` that wait claims the newest job of the lane with most of them, unless with one
+    /// more that of `newcomer` would have as many. `None`, too, if none of that lane's may be
+    /// taken.
+    fn evict(&mut self, newcomer: Option<&Arc<LaneState>>, all: usize) -> Option<Running> {
         let own = self.find(newcomer).map_or(0, |place| self.seats[place].len);
+        if own >= all.div_ceil(2) {
+            // Whoever floods the pool is refused without a look at the other lanes.
+            return None;
+        }
         let fattest = self.seats.iter_mut().max_by_key(|seat| seat.len)?;
         if fattest.len <= own + 1 {
             return None;

@@ -104,6 +104,11 @@ impl Lanes {
         while self.seats.last().is_some_and(|seat| seat.state.is_none()) {
             self.seats.pop();
         }
+        // Else it would have an entry for each lane that ever was, in a pool that never rests.
+        self.charged.clear();
+        let charged = self.seats.iter().enumerate();
+        let charged = charged.filter(|(_, seat)| seat.is_charged && seat.state.is_some());
+        self.charged.extend(charged.map(|(place, _)| place));
         let len = self.seats.len();
         self.free.retain(|place| *place < len);
         self.sweep_at = FEW.max(2 * self.taken());

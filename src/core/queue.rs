@@ -191,7 +191,8 @@ impl Queue {
             return;
         };
         lane.settle(charged, ran);
-        if charged >= ran.unwrap_or(0) + OVERCHARGE {
+        let has_others = self.has_lanes.load(Ordering::Relaxed);
+        if has_others && charged >= ran.unwrap_or(0) + OVERCHARGE {
             let mut lanes = self.lanes.lock();
             lanes.refund(lane);
             let _ = self.unlock(lanes);

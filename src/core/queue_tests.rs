@@ -2,10 +2,13 @@
 
 use super::Queue;
 use crate::cancel::Stopped;
-use crate::core::admission::SPARE_SHELLS;
+use crate::core::admission::{Full, SPARE_SHELLS};
 use crate::core::caller::Caller;
+use crate::core::extension::Extension;
 use crate::core::job::{self, Work};
+use crate::core::lane_state::LaneState;
 use crate::core::view::Job;
+use std::sync::Arc;
 
 struct Nothing;
 
@@ -25,6 +28,45 @@ fn push(queue: &Queue, limit: usize) -> Option<Caller<()>> {
         queue.push(permit, job).ok()?;
         Some(Caller::new(job))
     }
+}
+
+/// A submitter that finds the scheduler busy sleeps for nobody: nothing is known of its time,
+/// and where there is no room it is refused, and nobody evicted.
+#[test]
+fn a_submitter_that_finds_the_lock_taken_goes_on() {
+    let queue = Queue::new(usize::MAX, 0);
+    let lane = || Arc::new(LaneState::new(usize::MAX));
+    let fat = lane();
+    for _ in 0..4 {
+        let permit = queue.admit(4, Some(&fat)).unwrap();
+        let extension = Extension::new(None, None, false, Some(Arc::clone(&fat)));
+        let job = job::allocate(
+            Nothing,
+            0,
+            None,
+            Some(Box::new(extension)),
+            std::panic::Location::caller(),
+        );
+        // SAFETY: new: one side goes to the queue, the other to the `Caller`.
+        let caller = unsafe {
+            queue.push(permit, job).unwrap();
+            Caller::<()>::new(job)
+        };
+        caller.detach();
+    }
+    let held = queue.lanes.lock();
+    let (permit, evicted) = queue.make_room(4, Some(&lane()));
+    assert_eq!(permit.unwrap_err(), Full::Pool);
+    assert_eq!(evicted.fail(|| panic!("one was evicted"), 4).len(), 0);
+    assert_eq!(queue.expect(Some(&fat), 1_000), None);
+    drop(held);
+    let (permit, evicted) = queue.make_room(4, Some(&lane()));
+    let mut count = 0;
+    let _ = evicted.fail(|| count += 1, 4);
+    assert!(permit.is_ok());
+    assert_eq!(count, 1);
+    let expected = queue.expect(Some(&fat), 1_000).unwrap();
+    assert_eq!((expected.ahead, expected.wait), (3, 1_000));
 }
 
 #[test]
