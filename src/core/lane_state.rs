@@ -4,6 +4,9 @@ use crate::priority::Priority;
 use crate::sync::{AtomicU64, AtomicUsize, Hint, OnceLock, Ordering, plain, planted};
 use std::sync::Arc;
 
+/// In nanoseconds.
+const MICROSECOND: u64 = 1_000;
+
 /// No place among the lanes: it holds no job.
 const NOWHERE: usize = usize::MAX;
 
@@ -226,7 +229,8 @@ impl LaneState {
             let average = lane.average.load(Ordering::Relaxed);
             let now = match average {
                 0 => ran,
-                _ => average - average / 8 + ran / 8,
+                // One that was kept from running, or is the odd one out, does not change it all.
+                _ => average - average / 8 + ran.min(8 * average.max(MICROSECOND)) / 8,
             };
             lane.average.store(now.max(1), Ordering::Relaxed);
         }
