@@ -1,8 +1,10 @@
 //! Many calls at once: [`offload_io_all`], [`offload_cpu_all`] and what they make.
 
 mod flight;
+mod outcomes;
 
 use self::flight::Flight;
+pub use self::outcomes::AllOutcomes;
 use crate::adapt::place::Place;
 use crate::closure::{Body, Plain};
 use crate::core::unwind::contain;
@@ -17,7 +19,6 @@ use futures_core::{FusedStream, Stream};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, IntoFuture};
 use std::hash::Hash;
 use std::panic::Location;
 use std::pin::Pin;
@@ -126,11 +127,20 @@ where
 ///
 /// # Cost
 ///
-/// One allocation for each job, and what its [options](crate::Offloaded) cost, but for a
-/// tenant's lane, of which those submitted together share one. The hand-over of all is one exchange on the
-/// queue and one wake-up, whose threads wake the others; their outcomes are taken without a
-/// wake-up for each: a stream waits for its next one, an awaited one for the last. No-ops are
-/// so less than half as expensive as by calls one by one.
+/// One allocation for each job, and what its [options](crate::Offloaded) cost; of a tenant's lane
+/// those that are submitted together share one. All are handed over by one exchange on the
+/// queue and one wake-up, and the threads that are woken wake others if there is more to do.
+/// Outcomes are taken without a wake-up for each: a stream waits for its next one, an awaited one
+/// for the last, or where more are to be submitted for half of them. What a job costs the
+/// thread that runs it is what it costs otherwise, so no-ops are a half to two thirds as
+/// expensive as in a `join_all` of calls; where a closure has nothing to wait for and is of less
+/// than a microsecond, one call with a loop in it is better.
+///
+/// # What there is not
+///
+/// What [must run](crate::Offloaded::must_run), or is dropped [on the
+/// pool](crate::Offloaded::drop_on_pool), is called by itself, as is a closure that sees its
+/// [`Job`](crate::Job).
 #[must_use = "offloaded calls do nothing until they are awaited or polled"]
 pub struct OffloadedAll<I: Iterator, R> {
     /// `None` when it has ended.
@@ -176,35 +186,45 @@ where
 
     /// Runs on `offload` instead of the process-wide default.
     ///
-    /// Set before the first poll, like all options.
+    /// Set before the first poll, like all options; later they change nothing.
     pub fn on(mut self, offload: &Offload) -> Self {
-        self.place.on(offload);
+        if !self.has_started() {
+            self.place.on(offload);
+        }
         self
     }
 
     /// Names the calls: in [`Panicked`](crate::Panicked), and in a shutdown's
     /// [`Report`](crate::Report).
     pub fn label(mut self, label: impl Into<Cow<'static, str>>) -> Self {
-        self.place.label = Some(label.into());
+        if !self.has_started() {
+            self.place.label = Some(label.into());
+        }
         self
     }
 
     /// The calls wait in `lane`, on its pools if no others are named, see
     /// [`lane`](crate::Offloaded::lane).
     pub fn lane(mut self, lane: &Lane) -> Self {
-        self.place.lane(lane);
+        if !self.has_started() {
+            self.place.lane(lane);
+        }
         self
     }
 
     /// The calls wait in the line of this tenant, see [`tenant`](crate::Offloaded::tenant).
     pub fn tenant(mut self, key: impl Hash) -> Self {
-        self.place.tenant(key);
+        if !self.has_started() {
+            self.place.tenant(key);
+        }
         self
     }
 
     /// Which calls go before these, and which after, see [`priority`](crate::Offloaded::priority).
     pub fn priority(mut self, class: Priority) -> Self {
-        self.priority = Some(class);
+        if !self.has_started() {
+            self.priority = Some(class);
+        }
         self
     }
 
@@ -213,13 +233,17 @@ where
     /// [`DeadlineExceeded`](OffloadError::DeadlineExceeded), those that were not submitted, too.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        self.flight.due(clock::now().saturating_add(nanos));
+        if !self.has_started() {
+            self.flight.due(clock::now().saturating_add(nanos));
+        }
         self
     }
 
     /// The same with a point in time.
     pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.flight.due(clock::at(deadline));
+        if !self.has_started() {
+            self.flight.due(clock::at(deadline));
+        }
         self
     }
 
@@ -227,30 +251,26 @@ where
     /// a quarter of the pool's [`capacity`](crate::Builder::capacity), so 256, which leaves
     /// room for others.
     pub fn ahead(mut self, calls: usize) -> Self {
-        self.ahead = Some(calls.max(1));
-        self
-    }
-
-    /// The outcomes of all calls, in the order of the closures: what an `.await` of this gives,
-    /// as a future by name, for `join!` and the like.
-    pub fn collect_all(self) -> AllOutcomes<I, R> {
-        let (expected, _) = self.size_hint();
-        AllOutcomes {
-            outcomes: Vec::with_capacity(expected.min(MOST_EXPECTED)),
-            calls: self,
+        if !self.has_started() {
+            self.ahead = Some(calls.max(1));
         }
+        self
     }
 
     /// Submits what there is room for, if half of what may be ahead is free. Afterwards
     /// there is something in flight, or nothing is left.
     fn refill(&mut self) {
-        if self.most == 0 {
+        if !self.has_started() {
             self.start();
         }
         if self.flight.len() > self.most / 2 {
             return;
         }
         let room = self.most - self.flight.len();
+        if let Some(closures) = &self.closures {
+            let (least, _) = closures.size_hint();
+            self.waiting.reserve(least.min(room));
+        }
         while self.waiting.len() < room {
             let Some(closure) = self.closures.as_mut().and_then(I::next) else {
                 self.closures = None;
@@ -268,6 +288,10 @@ where
         if self.flight.is_empty() {
             self.submit_one();
         }
+    }
+
+    fn has_started(&self) -> bool {
+        self.most != 0
     }
 
     fn start(&mut self) {
@@ -315,6 +339,14 @@ where
         let Some(closure) = self.waiting.pop_front() else {
             return;
         };
+        match self.place.offload() {
+            // The same as before, if there were any: once found they stay.
+            Ok(offload) => self.flight.set_pools(Some(offload)),
+            Err(reason) => {
+                contain(|| drop(closure));
+                return self.flight.push_over(Err(reason));
+            }
+        }
         let call: Offloaded<F, R> = self.place.call_to(self.pool, closure);
         let mut call = call.called_at(self.call_site);
         if let Some(class) = self.priority {
@@ -338,9 +370,6 @@ where
         !self.waiting.is_empty() || self.closures.is_some()
     }
 }
-
-/// For so many outcomes room is made beforehand, if the iterator says that there will be.
-const MOST_EXPECTED: usize = 1024;
 
 impl<I, F, R> Stream for OffloadedAll<I, R>
 where
@@ -393,20 +422,6 @@ where
     }
 }
 
-impl<I, F, R> IntoFuture for OffloadedAll<I, R>
-where
-    I: Iterator<Item = F>,
-    F: FnOnce() -> R + Send + 'static,
-    R: Send + 'static,
-{
-    type Output = Vec<Result<R, OffloadError>>;
-    type IntoFuture = AllOutcomes<I, R>;
-
-    fn into_future(self) -> AllOutcomes<I, R> {
-        self.collect_all()
-    }
-}
-
 impl<I: Iterator, R> Drop for OffloadedAll<I, R> {
     fn drop(&mut self) {
         // In flight are those that drop themselves.
@@ -423,68 +438,5 @@ impl<I: Iterator, R> fmt::Debug for OffloadedAll<I, R> {
             .field("label", &self.place.label)
             .field("is_over", &self.is_over)
             .finish_non_exhaustive()
-    }
-}
-
-/// The future made by awaiting an [`OffloadedAll`], and by
-/// [`collect_all`](OffloadedAll::collect_all): the outcomes of all its calls, in the order of
-/// the closures.
-///
-/// # Panics
-///
-/// A poll after the future was ready panics.
-#[must_use = "offloaded calls do nothing until they are awaited or polled"]
-pub struct AllOutcomes<I: Iterator, R> {
-    calls: OffloadedAll<I, R>,
-    outcomes: Vec<Result<R, OffloadError>>,
-}
-
-// As the stream.
-impl<I: Iterator, R> Unpin for AllOutcomes<I, R> {}
-
-impl<I, F, R> Future for AllOutcomes<I, R>
-where
-    I: Iterator<Item = F>,
-    F: FnOnce() -> R + Send + 'static,
-    R: Send + 'static,
-{
-    type Output = Vec<Result<R, OffloadError>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { calls, outcomes } = self.get_mut();
-        assert!(!calls.is_over, "`AllOutcomes` polled after it was ready");
-        loop {
-            calls.refill();
-            while let Some(outcome) = calls.flight.pop() {
-                outcomes.push(outcome);
-            }
-            let flight = calls.flight.len();
-            if flight == 0 {
-                if calls.has_more() {
-                    continue;
-                }
-                calls.is_over = true;
-                calls.flight.end();
-                return Poll::Ready(std::mem::take(outcomes));
-            }
-            // For the last one, or for half of them, to submit more then.
-            let place = if calls.has_more() {
-                flight / 2
-            } else {
-                flight - 1
-            };
-            if !calls.flight.wait_for(place, cx.waker()) {
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl<I: Iterator, R> fmt::Debug for AllOutcomes<I, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AllOutcomes")
-            .field("calls", &self.calls)
-            .field("outcomes", &self.outcomes.len())
-            .finish()
     }
 }

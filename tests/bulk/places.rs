@@ -131,6 +131,29 @@ fn what_contradicts_itself_is_each_ones_outcome() {
 }
 
 #[test]
+fn options_set_after_the_first_poll_change_nothing() {
+    let _watchdog = watchdog("late options");
+    let (first, second) = (pool(1), pool(1));
+    let occupied = Occupied::io(&first, 1);
+    let calls = offload_io_all((0..10).map(|n| move || n))
+        .on(&first)
+        .ahead(2);
+    let mut stream = Driven::new(calls);
+    assert!(stream.poll_next().is_pending());
+    let calls = stream.polled.on(&second).lane(&second.lane("late"));
+    let calls = calls.tenant("late").label("late").priority(Priority::High);
+    let calls = calls
+        .timeout(Duration::ZERO)
+        .deadline(std::time::Instant::now());
+    let mut all = Driven::new(calls.ahead(100).collect_all());
+    assert!(all.poll().is_pending());
+    assert_eq!(first.stats().io.queued, 2);
+    occupied.release();
+    assert_eq!(values(all.output()), Vec::from_iter(0..10));
+    assert_eq!(second.stats().io.submitted, 0);
+}
+
+#[test]
 fn calls_of_a_job_inherit_its_lane_and_deadline() {
     let _watchdog = watchdog("inherited");
     let offload = pool(3);

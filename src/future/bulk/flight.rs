@@ -123,24 +123,22 @@ impl<R> Flight<R> {
 
     /// The first one's outcome, if it is over.
     pub(super) fn pop(&mut self) -> Option<Result<R, OffloadError>> {
-        let first = self.calls.front_mut()?;
-        if let Call::Submitted(caller) = first {
-            if self
-                .offload
-                .as_ref()
-                .is_some_and(|own| own.turns(self.pool).pool().is_forked())
-            {
-                // The job is the parent's: left as it is.
-                *first = Call::Over(Err(OffloadError::Forked));
-            } else if !caller.is_finished() || !first.poll(Waker::noop()) {
-                return None;
+        let is_forked = self.turns().is_some_and(|turns| turns.pool().is_forked());
+        let over = match self.calls.front_mut()? {
+            Call::Over(_) => None,
+            // The job is the parent's: left as it is.
+            Call::Submitted(_) if is_forked => Some(Err(OffloadError::Forked)),
+            Call::Submitted(caller) if caller.is_finished() => {
+                // Then no waker is stored, and the caller side has ended: nothing is left to drop.
+                Some(outcome(caller.poll(Waker::noop())?))
             }
-        }
+            Call::Submitted(_) => return None,
+        };
         #[cfg(feature = "tokio")]
         drop(self.clock.take());
-        match self.calls.pop_front() {
-            Some(Call::Over(outcome)) => Some(outcome),
-            _ => unreachable!("the first one is over"),
+        match (over, self.calls.pop_front()?) {
+            (None, Call::Over(outcome)) => Some(outcome),
+            (over, _) => over,
         }
     }
 
