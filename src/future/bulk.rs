@@ -424,7 +424,8 @@ where
 
 impl<I: Iterator, R> Drop for OffloadedAll<I, R> {
     fn drop(&mut self) {
-        // In flight are those that drop themselves.
+        // Those that run are told first.
+        self.flight.cancel();
         for closure in self.waiting.drain(..) {
             contain(|| drop(closure));
         }

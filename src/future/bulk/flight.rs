@@ -129,7 +129,7 @@ impl<R> Flight<R> {
             // The job is the parent's: left as it is.
             Call::Submitted(_) if is_forked => Some(Err(OffloadError::Forked)),
             Call::Submitted(caller) if caller.is_finished() => {
-                // Then no waker is stored, and the caller side has ended: nothing is left to drop.
+                // Then this waker is not stored, and `poll` has ended the caller side.
                 Some(outcome(caller.poll(Waker::noop())?))
             }
             Call::Submitted(_) => return None,
@@ -211,6 +211,27 @@ impl<R> Flight<R> {
         }
     }
 
+    /// Leaves all jobs, and drops the outcomes that nobody took.
+    pub(super) fn cancel(&mut self) {
+        if self.turns().is_some_and(|turns| turns.pool().is_forked()) {
+            // What this process has of the jobs is left as it is: callers have no destructor.
+            mem::forget(self.alarm.take());
+            self.calls.clear();
+            return;
+        }
+        self.end();
+        while let Some(call) = self.calls.pop_front() {
+            match call {
+                Call::Submitted(caller) => {
+                    if let Some(output) = self.leave(caller, Counters::cancelled) {
+                        discard(output);
+                    }
+                }
+                Call::Over(outcome) => drop(contain(|| drop(outcome))),
+            }
+        }
+    }
+
     /// Nothing will be waited for any more.
     pub(super) fn end(&mut self) {
         if let (Some(alarm), Some(turns)) = (self.alarm.take(), self.turns()) {
@@ -227,21 +248,6 @@ fn may_be_waited_for<R>(caller: &Caller<R>, turns: &Turns) -> bool {
 
 impl<R> Drop for Flight<R> {
     fn drop(&mut self) {
-        if self.turns().is_some_and(|turns| turns.pool().is_forked()) {
-            // What this process has of the jobs is left as it is: callers have no destructor.
-            mem::forget(self.alarm.take());
-            return;
-        }
-        self.end();
-        while let Some(call) = self.calls.pop_front() {
-            match call {
-                Call::Submitted(caller) => {
-                    if let Some(output) = self.leave(caller, Counters::cancelled) {
-                        discard(output);
-                    }
-                }
-                Call::Over(outcome) => drop(contain(|| drop(outcome))),
-            }
-        }
+        self.cancel();
     }
 }
