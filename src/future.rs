@@ -1,6 +1,11 @@
 //! [`Offloaded`], the future of a call.
 
+mod bulk;
+pub(crate) mod line;
 pub(crate) mod options;
+
+pub use self::bulk::{AllOutcomes, OffloadedAll, offload_cpu_all, offload_io_all};
+pub(crate) use self::line::Line;
 
 use crate::adapt::interruption::Interruption;
 use crate::builder::ConfigError;
@@ -10,7 +15,6 @@ use crate::core::unwind::contain;
 use crate::current;
 use crate::error::{OffloadError, Refused};
 use crate::handle::{Handle, OnLeave, Submitted};
-use crate::lane::Lane;
 use crate::offload::Offload;
 use crate::outcome::Flatten;
 use crate::pool::Kind;
@@ -88,23 +92,6 @@ pub struct Offloaded<F, R, Form = Plain> {
     form: PhantomData<fn() -> Form>,
 }
 
-/// Where a call waits.
-#[derive(Clone)]
-pub(crate) enum Line {
-    Lane(Lane),
-    /// By its hashed key.
-    Tenant(u128),
-}
-
-impl Line {
-    pub(crate) fn lane(&self) -> Option<&Lane> {
-        match self {
-            Self::Lane(lane) => Some(lane),
-            Self::Tenant(_) => None,
-        }
-    }
-}
-
 enum Call<R, F> {
     Fresh(F),
     Submitted(Submitted<R>),
@@ -140,7 +127,6 @@ where
     }
 
     /// For adapters, whose own caller it is that made the call.
-    #[cfg(feature = "fs")]
     pub(crate) fn called_at(mut self, call_site: &'static Location<'static>) -> Self {
         self.call_site = call_site;
         self
@@ -285,38 +271,9 @@ where
             self.deadline = Some(self.deadline.map_or(inherited, |own| own.min(inherited)));
         }
         let turns = offload.turns(self.pool);
-        if let (Some(Line::Lane(lane)), Some(class)) = (&self.line, self.priority) {
-            let value = format!("{class:?}, in the lane `{}`", lane.name());
-            let allowed = "left to the lane: `Lane::priority`";
-            let error = ConfigError::new("priority", value, allowed);
-            return Err((closure, OffloadError::Config(error)));
-        }
-        let lane = match &self.line {
-            None => {
-                let inherited = current::inherited_lane(turns);
-                match self.priority {
-                    Some(class) => match inherited.and_then(|lane| lane.key()) {
-                        Some(key) => Some(offload.tenant(key, class)),
-                        None => turns.pool().queue.shared(class).cloned(),
-                    },
-                    None => inherited,
-                }
-            }
-            Some(Line::Tenant(key)) => {
-                let class = self.priority.or_else(|| {
-                    let inherited = current::inherited_lane(turns)?;
-                    Some(inherited.priority())
-                });
-                Some(offload.tenant(*key, class.unwrap_or_default()))
-            }
-            Some(Line::Lane(lane)) => match lane.state(&offload, self.pool) {
-                Some(state) => Some(state),
-                None => {
-                    let (name, allowed) = (lane.name().to_owned(), "of the same `Offload`");
-                    let error = ConfigError::new("lane", name, allowed);
-                    return Err((closure, OffloadError::Config(error)));
-                }
-            },
+        let lane = match line::lane(self.line.as_ref(), self.priority, &offload, self.pool) {
+            Ok(lane) => lane,
+            Err(error) => return Err((closure, OffloadError::Config(error))),
         };
         let is_plain =
             self.label.is_none() && self.deadline.is_none() && !must_run && lane.is_none();

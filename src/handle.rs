@@ -77,6 +77,11 @@ impl<R> Submitted<R> {
         self
     }
 
+    /// For who keeps account of several, and looks at their deadline.
+    pub(crate) fn into_caller(mut self) -> Option<Caller<R>> {
+        self.caller.take()
+    }
+
     /// A paused clock of tokio's stands still until this call is over.
     #[cfg(feature = "tokio")]
     pub(crate) fn hold_clock(mut self, look: Option<ClockLook>) -> Self {

@@ -108,7 +108,7 @@ pub use crate::{
     current::{checkpoint, remaining},
     dedicated::{offload_dedicated, offload_dedicated_with},
     error::{OffloadError, Panicked, Refused},
-    future::Offloaded,
+    future::{AllOutcomes, Offloaded, OffloadedAll, offload_cpu_all, offload_io_all},
     handle::Handle,
     install::{AlreadyInstalled, install},
     lane::Lane,

@@ -195,16 +195,16 @@ impl Counters {
         &self.shards[thread_number() % SHARDS]
     }
 
-    pub(crate) fn submitted(&self) {
-        self.submitted.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn submitted(&self, jobs: usize) {
+        self.submitted.fetch_add(jobs as u64, Ordering::Relaxed);
     }
 
     // ORDERING, for all that follows: Release, partner: the Acquire loads in
     // `snapshot`. Who sees a job counted here sees it counted at the station
     // before, which this thread counted or learned of through the queue.
 
-    pub(crate) fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::Release);
+    pub(crate) fn refused(&self, jobs: usize) {
+        self.refused.fetch_add(jobs as u64, Ordering::Release);
     }
 
     pub(crate) fn failed(&self) {

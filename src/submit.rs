@@ -4,12 +4,14 @@ use crate::backend::Turns;
 use crate::clock;
 use crate::core::admission::{Full, Permit};
 use crate::core::caller::Caller;
+use crate::core::chain::Chain;
 use crate::core::extension::{Expired, Extension};
 use crate::core::job::{self, Work};
 use crate::core::lane_state::LaneState;
 use crate::core::unwind::contain;
 use crate::current;
 use crate::error::OffloadError;
+use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
@@ -30,6 +32,26 @@ impl Limit {
     };
 }
 
+/// What holds for all calls that are made together.
+pub(crate) struct Alike<'a> {
+    pub(crate) limit: Limit,
+    pub(crate) label: Option<&'a Cow<'static, str>>,
+    pub(crate) deadline: Option<u64>,
+    pub(crate) lane: Option<Arc<LaneState>>,
+    pub(crate) call_site: &'static Location<'static>,
+}
+
+impl Alike<'_> {
+    /// For one of them.
+    fn extension(&self) -> Option<Box<Extension>> {
+        let is_plain = self.label.is_none() && self.deadline.is_none() && self.lane.is_none();
+        (!is_plain).then(|| {
+            let (label, lane) = (self.label.cloned(), self.lane.clone());
+            Box::new(Extension::new(label, self.deadline, false, lane))
+        })
+    }
+}
+
 impl Turns {
     /// Submits `work`, or hands it back with the reason.
     pub(crate) fn submit<W: Work>(
@@ -45,7 +67,7 @@ impl Turns {
             return Err((work, OffloadError::Forked));
         }
         let now = clock::now();
-        pool.counters.submitted();
+        pool.counters.submitted(1);
         let deadline = extension.as_ref().and_then(|extension| extension.deadline);
         if deadline.is_some_and(|deadline| now >= deadline) {
             pool.counters.expired();
@@ -61,7 +83,7 @@ impl Turns {
         let permit = match self.admit(limit, lane, time, now) {
             Ok(permit) => permit,
             Err(reason) => {
-                pool.counters.refused();
+                pool.counters.refused(1);
                 contain(|| drop(waker));
                 if pool.queue.is_closed() {
                     // Until it was counted it may have looked like one that waits.
@@ -80,7 +102,7 @@ impl Turns {
                 return Ok(Caller::new(job));
             }
             if pool.queue.push(permit, job).is_err() {
-                pool.counters.refused();
+                pool.counters.refused(1);
                 pool.notify();
                 return Err((job::dismantle::<W>(job), OffloadError::ShutDown));
             }
@@ -88,6 +110,69 @@ impl Turns {
         pool.backend.demand(self);
         // SAFETY: see above.
         Ok(unsafe { Caller::new(job) })
+    }
+
+    /// Submits as many of `works` as there is room for, up to `most`, with one push and one
+    /// [`demand`](crate::backend::Backend::demand), and tells their callers in order. How many:
+    /// none, too, where calls are not taken or kept, which [`submit`](Self::submit) tells the
+    /// reason of. `works` must not panic.
+    ///
+    /// # Errors
+    ///
+    /// So many of those told were refused after all, because the pool has been shut down
+    /// meanwhile. Their closures are dropped.
+    pub(crate) fn submit_all<W: Work>(
+        &self,
+        alike: &Alike<'_>,
+        most: usize,
+        mut works: impl FnMut() -> W,
+        mut told: impl FnMut(Caller<W::Output>),
+    ) -> Result<usize, usize> {
+        let pool = self.pool();
+        if pool.is_forked() || pool.queue.is_closed() || current::inline(self).is_some() {
+            return Ok(0);
+        }
+        let now = clock::now();
+        let lane = alike.lane.as_ref();
+        if let Some(deadline) = alike.deadline {
+            let time = deadline.saturating_sub(now);
+            let expected = pool.queue.expect(lane, now);
+            let fits = expected.is_none_or(|expected| expected.fits(time));
+            if time == 0 || !fits {
+                self.demand_if_needed();
+                return Ok(0);
+            }
+        }
+        let permit = pool.queue.admit_all(alike.limit.jobs, lane, most);
+        let jobs = permit.jobs();
+        if jobs == 0 {
+            return Ok(0);
+        }
+        pool.counters.submitted(jobs);
+        let mut chain = Chain::new();
+        for _ in 0..jobs {
+            let job = job::allocate(works(), now, None, alike.extension(), alike.call_site);
+            // SAFETY: a new job; its queue side goes to the chain, its caller side to
+            // `Caller`.
+            unsafe {
+                chain.add(job);
+                told(Caller::new(job));
+            }
+        }
+        // SAFETY: so many, which have the same lane.
+        if let Err(mut chain) = unsafe { pool.queue.push_all(permit, chain) } {
+            while let Some(job) = chain.take_newest() {
+                // SAFETY: its caller side is given up by the contract of this function's
+                // error; so both are ours.
+                let work = unsafe { job::dismantle::<W>(job) };
+                contain(|| drop(work));
+            }
+            pool.counters.refused(jobs);
+            pool.notify();
+            return Err(jobs);
+        }
+        pool.backend.demand(self);
+        Ok(jobs)
     }
 
     /// Room for one more job of `lane`, which has so much `time`.
@@ -112,7 +197,7 @@ impl Turns {
         let mut permit = pool.queue.admit(limit.jobs, lane);
         if limit.by_lane && permit.is_err() {
             let (room, evicted) = pool.queue.make_room(limit.jobs, lane);
-            for freed in evicted.fail(|| pool.counters.refused(), limit.jobs) {
+            for freed in evicted.fail(|| pool.counters.refused(1), limit.jobs) {
                 self.freed(&freed);
             }
             permit = room;

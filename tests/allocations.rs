@@ -279,3 +279,27 @@ fn a_call_made_in_a_tokio_runtime_makes_one_allocation() {
         },
     );
 }
+
+/// Beside those of the collection: what is in flight, and the outcomes.
+#[test]
+fn calls_made_together_make_one_allocation_each() {
+    use std::future::IntoFuture;
+
+    alone("calls_made_together_make_one_allocation_each", || {
+        let offload = warm_pool();
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let captured = [1_u64; 8];
+        let allocations = allocations_of(|| {
+            let closures = (0..CALLS as u64).map(|n| move || captured[7] + n);
+            let calls = offramp::offload_io_all(closures).on(&offload);
+            let outcomes = awaited(calls.into_future(), &wakes, &mut cx);
+            assert_eq!(outcomes.len(), CALLS);
+            for (n, outcome) in (1..).zip(outcomes) {
+                assert_eq!(outcome.unwrap(), n);
+            }
+        });
+        println!("{allocations} allocations for {CALLS} calls");
+        assert!((CALLS..CALLS + 32).contains(&allocations), "{allocations}");
+    });
+}

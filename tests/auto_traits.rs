@@ -6,11 +6,11 @@ mod common;
 use common::has;
 use offramp::backend::{Backend, Inline, Rayon, ThreadTask, Threads, Turn, Turns};
 use offramp::compat::blocking::Task;
+use offramp::{AllOutcomes, BlockingIter, OffloadedAll, OffloadedIter, Unblock};
 use offramp::{
     AlreadyInstalled, Blocking, Builder, ConfigError, Lane, Offload, Policy, Report, RunningJob,
     Shutdown,
 };
-use offramp::{BlockingIter, OffloadedIter, Unblock};
 use offramp::{Flatten, Handle, Job, Offloaded, Plain, Stopped, WithJob};
 use offramp::{Histogram, OffloadError, Panicked, PoolStats, Refused, Stats};
 use std::cell::Cell;
@@ -79,6 +79,13 @@ fn every_public_type_has_the_auto_traits_of_this_table() {
         Offloaded<fn(), Local>:         false false true  false false,
         Flatten<Future>:                true  true  true  false false,
         Flatten<Local>:                 false false true  true  true,
+
+        OffloadedAll<Iter<fn()>, ()>:   true  true  true  false false,
+        OffloadedAll<Iter<Movable>, ()>: true false true  false false,
+        OffloadedAll<Iter<fn()>, Movable>: true false true false false,
+        OffloadedAll<Iter<Local>, ()>:  false false true  false false,
+        AllOutcomes<Iter<fn()>, ()>:    true  true  true  false false,
+        AllOutcomes<Iter<fn()>, Local>: false false true  false false,
 
         // Before the first poll they hold the iterator, the stream, itself.
         OffloadedIter<Iter<u8>>:        true  true  true  false false,

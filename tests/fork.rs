@@ -208,6 +208,50 @@ fn a_childs_stream_ends_after_its_items_and_its_iterator_leaks() {
 }
 
 #[test]
+fn a_child_is_told_of_each_call_made_together() {
+    alone("a_child_is_told_of_each_call_made_together", || {
+        let offload = Offload::builder().io_max_threads(1).build().unwrap();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let (go_on, held) = mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        let closures = (0..6).map(|_| {
+            let (held, counted) = (Arc::clone(&held), Counted(Arc::clone(&drops)));
+            move || {
+                let _counted = counted;
+                held.lock().unwrap().recv().is_ok()
+            }
+        });
+        let closures: Vec<_> = closures.collect();
+        let calls = offramp::offload_io_all(closures).on(&offload).ahead(4);
+        let mut calls = calls.timeout(PATIENCE);
+        assert!(calls.next().now_or_never().is_none());
+        wait_until("one runs", || offload.stats().io.running == 1);
+        let mut kept = Some(calls);
+        for polls in [0, 2, 7] {
+            let passed = in_child(|| {
+                let mut calls = kept.take().unwrap();
+                for poll in 0..polls {
+                    let outcome = calls.next().now_or_never().unwrap();
+                    assert_eq!(outcome.as_ref().is_some_and(is_forked), poll < 6, "{poll}");
+                }
+                drop(calls);
+                // Those that were never submitted are the child's.
+                assert_eq!(drops.load(SeqCst), 2);
+            });
+            assert!(passed, "{polls} polls");
+        }
+        let mut calls = kept.take().unwrap();
+        for _ in 0..6 {
+            go_on.send(()).unwrap();
+            assert!(pollster::block_on(calls.next()).unwrap().unwrap());
+        }
+        assert!(pollster::block_on(calls.next()).is_none());
+        drop(calls);
+        wait_until("each is dropped, once", || drops.load(SeqCst) == 6);
+    });
+}
+
+#[test]
 fn a_childs_adapter_is_told_and_its_value_leaks() {
     alone("a_childs_adapter_is_told_and_its_value_leaks", || {
         let offload = Offload::builder().io_max_threads(1).build().unwrap();

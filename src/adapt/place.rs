@@ -14,7 +14,7 @@ use std::hash::Hash;
 #[derive(Default)]
 pub(crate) struct Place {
     on: Option<Offload>,
-    line: Option<Line>,
+    pub(crate) line: Option<Line>,
     pub(crate) label: Option<Cow<'static, str>>,
 }
 
@@ -41,7 +41,7 @@ impl Place {
         Ok(offload)
     }
 
-    /// A call there.
+    /// A call there, to the I/O pool.
     #[track_caller]
     pub(crate) fn call<F, R, Form>(&self, closure: F) -> Offloaded<F, R, Form>
     where
@@ -49,7 +49,17 @@ impl Place {
         R: Send + 'static,
         Form: 'static,
     {
-        let mut call = Offloaded::new(Kind::Io, closure);
+        self.call_to(Kind::Io, closure)
+    }
+
+    #[track_caller]
+    pub(crate) fn call_to<F, R, Form>(&self, pool: Kind, closure: F) -> Offloaded<F, R, Form>
+    where
+        F: Closure<R, Form>,
+        R: Send + 'static,
+        Form: 'static,
+    {
+        let mut call = Offloaded::new(pool, closure);
         if let Some(offload) = &self.on {
             call = call.on(offload);
         }

@@ -63,7 +63,7 @@ const RETRY: u64 = 1_000_000_000;
 ///
 /// One backend serves one pool.
 pub trait Backend: Send + Sync + 'static {
-    /// A job was pushed, or left behind by somebody who cannot run it.
+    /// A job was pushed, or several at once, or left behind by somebody who cannot run it.
     ///
     /// Called on any thread, also on an event loop: it must not block. Called
     /// without any lock held.

@@ -36,10 +36,16 @@ pub(crate) enum Full {
     Lane(usize),
 }
 
-/// The right to push one job.
+/// The right to push so many jobs of a lane.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Permit(pub(super) ());
+pub(crate) struct Permit(pub(super) usize);
+
+impl Permit {
+    pub(crate) fn jobs(&self) -> usize {
+        self.0
+    }
+}
 
 /// Jobs that lost their room, to be failed with no lock held.
 #[must_use]
@@ -68,44 +74,69 @@ impl Queue {
         lane: Option<&Arc<LaneState>>,
     ) -> Result<Permit, Full> {
         if let Some(lane) = lane {
-            if !self.has_lanes.load(Ordering::Relaxed) {
-                self.has_lanes.store(true, Ordering::Relaxed);
-            }
+            self.note_lane();
             lane.admit(limit == usize::MAX).map_err(Full::Lane)?;
         }
-        let permit = self.admit_to_pool(limit);
-        if let (None, Some(lane)) = (&permit, lane) {
+        let admitted = self.admit_to_pool(limit, 1);
+        if let (0, Some(lane)) = (admitted, lane) {
             lane.leave();
         }
-        permit.ok_or(Full::Pool)
+        if admitted == 0 {
+            return Err(Full::Pool);
+        }
+        Ok(Permit(admitted))
     }
 
-    /// The pool's part: unless `limit` jobs are pending, or more shells than that wait to be
-    /// freed.
-    fn admit_to_pool(&self, limit: usize) -> Option<Permit> {
+    /// Takes up room for as many of `jobs` jobs as there is, in their lane, if they name one,
+    /// and in the pool. Maybe for none.
+    pub(crate) fn admit_all(
+        &self,
+        limit: usize,
+        lane: Option<&Arc<LaneState>>,
+        mut jobs: usize,
+    ) -> Permit {
+        if let Some(lane) = lane {
+            self.note_lane();
+            jobs = lane.admit_all(limit == usize::MAX, jobs);
+        }
+        let admitted = self.admit_to_pool(limit, jobs);
+        if let (true, Some(lane)) = (admitted < jobs, lane) {
+            lane.leave_all(jobs - admitted);
+        }
+        Permit(admitted)
+    }
+
+    fn note_lane(&self) {
+        if !self.has_lanes.load(Ordering::Relaxed) {
+            self.has_lanes.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The pool's part: so many of `jobs` that no more than `limit` are pending, and none if
+    /// more shells than that wait to be freed.
+    fn admit_to_pool(&self, limit: usize, jobs: usize) -> usize {
         if self.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
-            return None;
+            return 0;
         }
         if planted("queue: admit in two steps") {
-            if self.pending.load(Ordering::Relaxed) >= limit {
-                return None;
-            }
-            self.pending.fetch_add(1, Ordering::Relaxed);
-            return Some(Permit(()));
+            let admitted = jobs.min(limit.saturating_sub(self.pending.load(Ordering::Relaxed)));
+            self.pending.fetch_add(admitted, Ordering::Relaxed);
+            return admitted;
         }
         // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
         let mut pending = self.pending.hint();
         loop {
-            if pending >= limit {
-                return None;
+            let admitted = jobs.min(limit.saturating_sub(pending));
+            if admitted == 0 {
+                return 0;
             }
             match self.pending.compare_exchange_weak(
                 pending,
-                pending + 1,
+                pending + admitted,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Some(Permit(())),
+                Ok(_) => return admitted,
                 Err(seen) => pending = seen,
             }
         }
@@ -113,16 +144,16 @@ impl Queue {
 
     /// Gives up room: the job was started, cancelled, failed, or never pushed.
     pub(super) fn leave(&self, lane: Option<&Arc<LaneState>>) {
-        if let Some(lane) = lane {
-            lane.leave();
-        }
-        let before = self.pending.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0);
+        self.cancel_permit(Permit(1), lane);
     }
 
     pub(super) fn cancel_permit(&self, permit: Permit, lane: Option<&Arc<LaneState>>) {
-        let Permit(()) = permit;
-        self.leave(lane);
+        let Permit(jobs) = permit;
+        if let Some(lane) = lane {
+            lane.leave_all(jobs);
+        }
+        let before = self.pending.fetch_sub(jobs, Ordering::Relaxed);
+        debug_assert!(before >= jobs);
     }
 
     /// The pool is full for a job of `lane`: the lane with most jobs pays, by its newest,

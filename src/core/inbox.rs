@@ -34,6 +34,21 @@ impl Inbox {
     ///
     /// The caller owns the queue side of `job` and hands it over on success.
     pub(crate) unsafe fn push(&self, job: NonNull<Header>) -> Result<(), Sealed> {
+        // SAFETY: by contract; one job is linked to none.
+        unsafe { self.push_all(job, job) }
+    }
+
+    /// The same for several at once: `newest` and those that it is linked to by `next`, down to
+    /// `oldest`. All of them, or none.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns the queue side of each, and hands it over on success.
+    pub(crate) unsafe fn push_all(
+        &self,
+        newest: NonNull<Header>,
+        oldest: NonNull<Header>,
+    ) -> Result<(), Sealed> {
         let mut head = self.head.hint();
         loop {
             if head == SEALED {
@@ -41,18 +56,18 @@ impl Inbox {
             }
             // SAFETY: not published yet, so the links are ours.
             unsafe {
-                job.as_ref().links.with_mut(|links| (*links).next = head);
+                oldest.as_ref().links.with_mut(|links| (*links).next = head);
             }
             let publish = if planted("inbox: relaxed push") {
                 Ordering::Relaxed
             } else {
                 Ordering::Release
             };
-            // ORDERING: Release: job, closure and link are written before, partner:
+            // ORDERING: Release: jobs, closures and links are written before, partner:
             // the Acquire exchange in `drain`. Relaxed on failure: only retried.
             match self
                 .head
-                .compare_exchange_weak(head, job.as_ptr(), publish, Ordering::Relaxed)
+                .compare_exchange_weak(head, newest.as_ptr(), publish, Ordering::Relaxed)
             {
                 Ok(_) => return Ok(()),
                 Err(seen) => head = seen,
@@ -68,7 +83,7 @@ impl Inbox {
         if head.is_null() || head == SEALED {
             return ptr::null_mut();
         }
-        // ORDERING: Acquire, partner: the Release in `push`.
+        // ORDERING: Acquire, partner: the Release in `push_all`.
         self.head.swap(ptr::null_mut(), Ordering::Acquire)
     }
 

@@ -177,10 +177,32 @@ impl LaneState {
             .map_err(|_| max)
     }
 
+    /// Takes up room for as many of `jobs` that wait as there is.
+    pub(super) fn admit_all(&self, is_exempt: bool, jobs: usize) -> usize {
+        if self.tenant.is_some() {
+            return jobs;
+        }
+        let max = if is_exempt {
+            usize::MAX
+        } else {
+            self.max_queued.load(Ordering::Relaxed)
+        };
+        let room = |queued: usize| jobs.min(max.saturating_sub(queued));
+        self.queued
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
+                Some(queued + room(queued))
+            })
+            .map_or(0, room)
+    }
+
     /// Gives it up again.
     pub(super) fn leave(&self) {
+        self.leave_all(1);
+    }
+
+    pub(super) fn leave_all(&self, jobs: usize) {
         if self.tenant.is_none() {
-            self.queued.fetch_sub(1, Ordering::Relaxed);
+            self.queued.fetch_sub(jobs, Ordering::Relaxed);
         }
     }
 

@@ -7,6 +7,7 @@
 pub(crate) mod admission;
 pub(crate) mod alarms;
 pub(crate) mod caller;
+pub(crate) mod chain;
 pub(crate) mod crew;
 pub(crate) mod extension;
 pub(crate) mod host;

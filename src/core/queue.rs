@@ -113,7 +113,7 @@ impl Queue {
     ///
     /// The job is new, both of its sides are the caller's, who hands over the queue side.
     pub(crate) unsafe fn keep(&self, permit: Permit, job: NonNull<Header>) -> Kept {
-        let Permit(()) = permit;
+        let Permit(_) = permit;
         Kept { job }
     }
 

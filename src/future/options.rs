@@ -199,7 +199,7 @@ where
         self
     }
 
-    fn due(mut self, due: u64) -> Self {
+    pub(crate) fn due(mut self, due: u64) -> Self {
         self.deadline = Some(self.deadline.map_or(due, |earlier| earlier.min(due)));
         self
     }

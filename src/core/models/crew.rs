@@ -1,6 +1,6 @@
 //! Wake or spawn: the decision that hangs pools.
 
-use super::{Seat, await_it, check};
+use super::{Seat, await_it, check, push_all};
 use crate::core::host::Host as _;
 use crate::core::job::Failure;
 use crate::core::lane_state::LaneState;
@@ -68,6 +68,30 @@ fn jobs_in_a_workers_hands_against_park() {
         rendezvous_around(&seat, || {
             seat.run_next(|more| seat.0.crew.taken_by(false, more, &seat));
         });
+        seat.finish();
+    });
+}
+
+/// Two jobs are pushed together, the first of which waits for the second, and two workers are
+/// on their way to sleep. One `demand` is enough.
+#[test]
+fn a_chain_against_two_workers_that_park() {
+    check("a_chain_against_two_workers_that_park", Some(1), || {
+        let seat = Seat::new(2, 2, 0);
+        loom::stop_exploring();
+        rendezvous(&seat);
+        loom::explore();
+        let met = Arc::new(Notify::new());
+        let waits = {
+            let met = Arc::clone(&met);
+            move || met.wait()
+        };
+        let comes = move || met.notify();
+        let callers = push_all(&seat.0.queue, 2, [Box::new(waits), Box::new(comes)]);
+        seat.0.crew.demand(&seat);
+        for caller in callers.unwrap() {
+            await_it(caller).unwrap();
+        }
         seat.finish();
     });
 }

@@ -17,10 +17,11 @@ mod rayon;
 mod residents;
 
 use super::caller::{Caller, Left};
+use super::chain::Chain;
 use super::crew::Crew;
 use super::extension::Extension;
 use super::host::{Host, Size};
-use super::job::{Ended, Failure, Work, allocate, dismantle};
+use super::job::{Ended, Failure, Header, Work, allocate, dismantle};
 use super::lane_state::LaneState;
 use super::queue::Queue;
 use super::view::Job;
@@ -28,6 +29,7 @@ use crate::cancel::Stopped;
 use crate::sync::{plain, planted};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::ptr::NonNull;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -96,6 +98,51 @@ fn push_work<W: Work>(
         }
         Some(Caller::new(job))
     }
+}
+
+type Boxed = Box<dyn FnOnce() + Send>;
+
+/// Pushes jobs together; none if the queue is sealed.
+fn push_all<const N: usize>(
+    queue: &Queue,
+    limit: usize,
+    jobs: [Boxed; N],
+) -> Option<[Caller<()>; N]> {
+    let permit = queue.admit_all(limit, None, N);
+    assert_eq!(permit.jobs(), N, "there is room");
+    let mut chain = Chain::new();
+    let allocated = jobs.map(|f| {
+        let work = task(f);
+        let job = allocate(work, 0, None, None, std::panic::Location::caller());
+        // SAFETY: new.
+        unsafe { chain.add(job) };
+        job
+    });
+    // SAFETY: as many as were admitted, of this type; refused, they are still ours.
+    unsafe {
+        if let Err(mut chain) = queue.push_all(permit, chain) {
+            while let Some(job) = chain.take_newest() {
+                drop(taken_apart(job, task));
+            }
+            return None;
+        }
+        Some(allocated.map(|job| Caller::new(job)))
+    }
+}
+
+fn task(f: Boxed) -> Task<impl FnOnce(&Job) -> Result<(), Stopped> + Send + 'static> {
+    Task(move |_: &Job| {
+        f();
+        Ok(())
+    })
+}
+
+/// # Safety
+///
+/// As [`dismantle`], for what `_make` makes.
+unsafe fn taken_apart<W: Work>(job: NonNull<Header>, _make: fn(Boxed) -> W) -> W {
+    // SAFETY: by contract.
+    unsafe { dismantle::<W>(job) }
 }
 
 /// Takes one job and runs it; `false` if there was none.

@@ -80,8 +80,21 @@ const PLANTED: &[(&str, &str)] = &[
         "queue::a_push_against_close_is_drained_or_refused",
     ),
     (
+        "inbox: relaxed push",
+        "queue::a_chain_against_close_is_drained_or_refused",
+    ),
+    ("chain: each job alone", "queue::a_chain_keeps_its_order"),
+    (
+        "chain: refused, and room for one given back",
+        "queue::a_chain_against_close_is_drained_or_refused",
+    ),
+    (
         "queue: admit in two steps",
         "queue::capacity_is_never_exceeded_nor_lost",
+    ),
+    (
+        "queue: admit in two steps",
+        "queue::room_for_some_of_several_is_neither_exceeded_nor_lost",
     ),
     (
         "queue: no look after unlocking",
@@ -95,6 +108,10 @@ const PLANTED: &[(&str, &str)] = &[
     (
         "crew: no look after searching",
         "crew::warm_rendezvous_at_cap_two",
+    ),
+    (
+        "crew: no look after searching",
+        "crew::a_chain_against_two_workers_that_park",
     ),
     (
         "crew: jobs left behind",

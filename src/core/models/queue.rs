@@ -1,6 +1,6 @@
 //! Admission, inbox, lanes and graveyard against each other.
 
-use super::{AGEING, Fate, Task, await_it, check, push, push_work, run_one};
+use super::{AGEING, Boxed, Fate, Task, await_it, check, push, push_all, push_work, run_one};
 use crate::core::extension::Extension;
 use crate::core::job::Failure;
 use crate::core::queue::Queue;
@@ -76,6 +76,83 @@ fn jobs_keep_their_order() {
         let order = order.lock().unwrap();
         assert!(*order == [1, 2, 3] || *order == [1, 3], "{order:?}");
     });
+}
+
+/// Two jobs pushed together, against one by itself and a worker: each runs, the two in their
+/// order.
+#[test]
+fn a_chain_keeps_its_order() {
+    check("a_chain_keeps_its_order", Some(3), || {
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
+        let order = Arc::new(loom::sync::Mutex::new(Vec::new()));
+        let record = |number| {
+            let order = Arc::clone(&order);
+            move || order.lock().unwrap().push(number)
+        };
+        let other = thread::spawn({
+            let (queue, third) = (Arc::clone(&queue), record(3));
+            move || push(&queue, 9, third).unwrap()
+        });
+        let chain = push_all(&queue, 9, [Box::new(record(1)), Box::new(record(2))]).unwrap();
+        while run_one(&queue) {}
+        let third = other.join().unwrap();
+        while run_one(&queue) {}
+        for job in chain.into_iter().chain([third]) {
+            await_it(job).unwrap();
+        }
+        assert_eq!(queue.pending(), 0);
+        let mut order = order.lock().unwrap().clone();
+        order.retain(|number| *number != 3);
+        assert_eq!(order, [1, 2]);
+    });
+}
+
+#[test]
+fn a_chain_against_close_is_drained_or_refused() {
+    check("a_chain_against_close_is_drained_or_refused", None, || {
+        let queue = Arc::new(Queue::new(usize::MAX, AGEING));
+        let fates = [Fate::new(), Fate::new()];
+        let submitter = thread::spawn({
+            let (queue, fates) = (Arc::clone(&queue), fates.clone());
+            move || {
+                let jobs = fates.map(|fate| -> Boxed { Box::new(fate.closure()) });
+                push_all(&queue, 2, jobs)
+            }
+        });
+        queue.close();
+        let callers = submitter.join().unwrap();
+        while run_one(&queue) {}
+        let runs = fates.map(|fate| fate.runs());
+        match callers {
+            Some(callers) => {
+                for caller in callers {
+                    await_it(caller).unwrap();
+                }
+                assert_eq!(runs, [1, 1]);
+            }
+            None => assert_eq!(runs, [0, 0]),
+        }
+        assert_eq!(queue.pending(), 0);
+    });
+}
+
+/// Room for three, and two submitters who want two each: one gets less.
+#[test]
+fn room_for_some_of_several_is_neither_exceeded_nor_lost() {
+    check(
+        "room_for_some_of_several_is_neither_exceeded_nor_lost",
+        Some(3),
+        || {
+            let queue = Arc::new(Queue::new(usize::MAX, AGEING));
+            let admit = |queue: &Queue| queue.admit_all(3, None, 2).jobs();
+            let other = thread::spawn({
+                let queue = Arc::clone(&queue);
+                move || admit(&queue)
+            });
+            let admitted = admit(&queue) + other.join().unwrap();
+            assert_eq!((admitted, queue.pending()), (3, 3));
+        },
+    );
 }
 
 #[test]
