@@ -125,15 +125,22 @@ pub(crate) fn print_environment() {
     );
     println!("system: {} {}", std::env::consts::OS, kernel());
     println!("compiler: {} (at run time), profile bench", rustc());
-    let versions: Vec<String> = ["offramp", "tokio", "blocking", "rayon"]
-        .into_iter()
-        .map(|name| {
-            format!(
-                "{name} {}",
-                locked_version(name).unwrap_or_else(|| "?".into())
-            )
-        })
-        .collect();
+    let versions: Vec<String> = [
+        "offramp",
+        "tokio",
+        "blocking",
+        "rayon",
+        "tokio-rayon",
+        "smol",
+    ]
+    .into_iter()
+    .map(|name| {
+        format!(
+            "{name} {}",
+            locked_version(name).unwrap_or_else(|| "?".into())
+        )
+    })
+    .collect();
     println!("crates: {}", versions.join(", "));
 }
 
