@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::args::{self, Options};
 use crate::jobs::Work;
 use crate::passes::Pass;
-use crate::push::Clock;
+use crate::push::Between;
 use crate::targets;
 
 /// Shape of a load.
@@ -20,7 +20,7 @@ pub(crate) enum Load {
     /// So many tasks, each submitting and awaiting batch after batch.
     Batches(usize),
     /// Each submission timed.
-    Push(Clock),
+    Push(Between),
 }
 
 /// One load that every implementation is put under.
@@ -81,8 +81,8 @@ const SUBMITTERS: [Line; 3] = [
 
 #[rustfmt::skip]
 const PUSHES: [Line; 2] = [
-    ("push", "a submission, by the wall's clock", Load::Push(Clock::Wall), Work::Noop),
-    ("push-cpu", "a submission, by its thread's CPU clock", Load::Push(Clock::Cpu), Work::Noop),
+    ("push", "a submission into a queue that does not run dry", Load::Push(Between::AwaitEarlier), Work::Noop),
+    ("push-awaited", "a submission where each 100 are awaited", Load::Push(Between::Await), Work::Noop),
 ];
 
 /// Cells of `flat`, with how many jobs each has.
@@ -172,7 +172,7 @@ fn effort(pass: Pass, load: Load, quick: bool) -> (Duration, usize) {
         (Pass::Hogs, _) => (60, 25),
         (Pass::Defaults, Load::RoundTrip) => (4, 101),
         (Pass::Defaults, _) => (20, 15),
-        (Pass::Flat, _) => (20, 15),
+        (Pass::Flat, _) => (20, 11),
         (Pass::Futexes, _) => (20, 15),
         (_, Load::Push(_)) => (0, 15),
         (_, Load::RoundTrip) => (4, 301),

@@ -45,7 +45,7 @@ fn dispatch<P: Pool, J: Job>(runtime: &Runtime, pool: &P, cell: &Cell, job: J) -
         Load::Closed(tasks) => closed(runtime, pool, cell.window, job, tasks),
         Load::Burst(jobs) => bursts(runtime, pool, cell.window, job, jobs as u64),
         Load::Batches(tasks) => batches(runtime, pool, job, tasks as u64),
-        Load::Push(clock) => push::round(pool, clock),
+        Load::Push(between) => push::round(pool, between),
     }
 }
 

@@ -49,7 +49,7 @@ impl Outcome {
 
 /// The first line of the file. A figure that was not taken is empty.
 const HEAD: &str = "process,pass,cell,implementation,round,jobs,ns,cpu_ns,switches,futexes,\
-                    push_p50_ns,push_p99_ns,push_p9999_ns,push_worst_ns";
+                    push_p50_ns,push_p99_ns,push_p9999_ns,push_p9999_with_preempted_ns,push_worst_ns";
 
 /// All samples; `process` tells the first of a pass' processes, 0, from those that measured again.
 pub(crate) fn to_csv(processes: &[(usize, Vec<Outcome>)]) -> String {
@@ -74,11 +74,12 @@ pub(crate) fn to_csv(processes: &[(usize, Vec<Outcome>)]) -> String {
             let push = |of: fn(&Push) -> u64| optional(sample.push.as_ref().map(of));
             writeln!(
                 text,
-                "{process},{pass},{cell},{name},{round},{jobs},{ns},{cpu_ns},{switches},{},{},{},{},{}",
+                "{process},{pass},{cell},{name},{round},{jobs},{ns},{cpu_ns},{switches},{},{},{},{},{},{}",
                 optional(sample.futexes),
                 push(|push| push.median),
                 push(|push| push.p99),
                 push(|push| push.p9999),
+                push(|push| push.with_preempted),
                 push(|push| push.worst),
             )
             .expect("a string takes everything");
@@ -130,7 +131,8 @@ fn parse(line: &str) -> Option<(Pass, &str, &str, Sample)> {
             median: number(10)?,
             p99: number(11)?,
             p9999: number(12)?,
-            worst: number(13)?,
+            with_preempted: number(13)?,
+            worst: number(14)?,
         })
     };
     let sample = Sample {

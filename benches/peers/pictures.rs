@@ -6,7 +6,7 @@ use std::path::Path;
 
 use plotters::prelude::{
     ChartBuilder, Circle, DrawingArea, IntoDrawingArea, IntoLogRange, LineSeries, PathElement,
-    RGBColor, Rectangle, SVGBackend, SeriesLabelPosition, Text,
+    RGBColor, Rectangle, SVGBackend, Text,
 };
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, IntoFont, IntoTextStyle, WHITE};
@@ -21,6 +21,7 @@ use crate::subjects::{
     TOKIO_RAYON, TOKIO_SHARDED,
 };
 
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = Result<(), Box<dyn Error>>;
 
 const WIDTH: u32 = 760;
@@ -29,8 +30,13 @@ const BAR: f64 = 13.0;
 const GAP: f64 = 9.0;
 /// Left of the bars.
 const LABELS: u32 = 130;
-/// Above and below the bars.
-const FRAME: u32 = 110;
+/// Above the bars, for the title and the peers' colours.
+const TOP: u32 = 60;
+/// Above and below them.
+const FRAME: u32 = TOP + 52;
+
+const TEXT: (&str, u32) = ("sans-serif", 15);
+const TITLE: (&str, u32) = ("sans-serif", 20);
 
 const GREY: RGBColor = RGBColor(120, 120, 120);
 
@@ -96,9 +102,9 @@ fn bars(path: &Path, pass: Pass, ours: &str, outcomes: &[&Outcome]) -> Drawn {
     let area = SVGBackend::new(path, size).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption(pass.title(), ("sans-serif", 18))
         .margin(12)
-        .margin_right(30)
+        .margin_top(TOP)
+        .margin_right(46)
         .x_label_area_size(40)
         .y_label_area_size(LABELS)
         .build_cartesian_2d((low * 0.85..high * 1.15).log_scale(), height..0.0)?;
@@ -107,8 +113,8 @@ fn bars(path: &Path, pass: Pass, ours: &str, outcomes: &[&Outcome]) -> Drawn {
         .disable_y_mesh()
         .disable_y_axis()
         .light_line_style(WHITE.mix(0.0))
-        .label_style(("sans-serif", 13))
-        .axis_desc_style(("sans-serif", 13))
+        .label_style(TEXT)
+        .axis_desc_style(TEXT)
         .x_desc(format!("times as fast as the peer ({ours}; log)"))
         .x_label_formatter(&|value| {
             format!("{value:.2}")
@@ -117,7 +123,7 @@ fn bars(path: &Path, pass: Pass, ours: &str, outcomes: &[&Outcome]) -> Drawn {
                 .to_owned()
         })
         .draw()?;
-    let mut legend: Vec<&str> = Vec::new();
+    let mut peers: Vec<&str> = Vec::new();
     let mut top = GAP / 2.0;
     for (cell, bars) in &cells {
         let bottom = top + bars.len() as f64 * BAR;
@@ -125,14 +131,11 @@ fn bars(path: &Path, pass: Pass, ours: &str, outcomes: &[&Outcome]) -> Drawn {
         label(&area, cell, (middle.0 - 8, middle.1), HPos::Right)?;
         for (index, bar) in bars.iter().enumerate() {
             let from = top + index as f64 * BAR + 1.0;
-            let colour = colour(bar.peer);
             let corners = [(1.0, from), (bar.ratio, from + BAR - 2.0)];
-            let drawn = chart.draw_series([Rectangle::new(corners, colour.filled())])?;
-            if !legend.contains(&bar.peer) {
-                legend.push(bar.peer);
-                let sample =
-                    move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], colour.filled());
-                drawn.label(bar.peer).legend(sample);
+            let bar_of = Rectangle::new(corners, colour(bar.peer).filled());
+            chart.draw_series([bar_of])?;
+            if !peers.contains(&bar.peer) {
+                peers.push(bar.peer);
             }
             let end = chart.backend_coord(&(bar.ratio.max(1.0), from + BAR / 2.0 - 1.0));
             label(
@@ -146,24 +149,25 @@ fn bars(path: &Path, pass: Pass, ours: &str, outcomes: &[&Outcome]) -> Drawn {
     }
     let one = [(1.0, 0.0), (1.0, height)];
     chart.draw_series([PathElement::new(one, GREY.stroke_width(1))])?;
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .label_font(("sans-serif", 13))
-        .border_style(GREY)
-        .background_style(WHITE.filled())
-        .draw()?;
+    head(&area, pass.title(), &peers)?;
     area.present()?;
     Ok(())
 }
 
-fn label(
-    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
-    text: &str,
-    at: (i32, i32),
-    side: HPos,
-) -> Drawn {
-    let style = ("sans-serif", 12).into_font().into_text_style(area);
+/// The title, and whose colour is which.
+fn head(area: &Area<'_>, title: &str, names: &[&str]) -> Drawn {
+    let style = TITLE.into_font().into_text_style(area);
+    area.draw(&Text::new(title.to_owned(), (LABELS as i32, 12), style))?;
+    for (name, left) in names.iter().zip((LABELS as i32..).step_by(140)) {
+        let corners = [(left, 38), (left + 12, 50)];
+        area.draw(&Rectangle::new(corners, colour(name).filled()))?;
+        label(area, name, (left + 18, 44), HPos::Left)?;
+    }
+    Ok(())
+}
+
+fn label(area: &Area<'_>, text: &str, at: (i32, i32), side: HPos) -> Drawn {
+    let style = TEXT.into_font().into_text_style(area);
     let style = style.pos(Pos::new(side, VPos::Center));
     area.draw(&Text::new(text.to_owned(), at, style))?;
     Ok(())
@@ -219,12 +223,15 @@ fn costs(path: &Path, outcomes: &[&Outcome]) -> Drawn {
     });
     let area = SVGBackend::new(path, (WIDTH, 380)).into_drawing_area();
     area.fill(&WHITE)?;
+    let title = "One empty job in a burst of so many";
+    let names: Vec<&str> = lines.iter().map(|(name, _)| *name).collect();
+    head(&area, title, &names)?;
     let mut chart = ChartBuilder::on(&area)
-        .caption("One empty job in a burst of so many", ("sans-serif", 18))
         .margin(12)
-        .margin_right(30)
+        .margin_top(TOP)
+        .margin_right(46)
         .x_label_area_size(40)
-        .y_label_area_size(60)
+        .y_label_area_size(LABELS / 2)
         .build_cartesian_2d(
             (80.0..1_250_000.0).log_scale(),
             (low * 0.7..high * 1.6).log_scale(),
@@ -232,8 +239,8 @@ fn costs(path: &Path, outcomes: &[&Outcome]) -> Drawn {
     chart
         .configure_mesh()
         .light_line_style(WHITE.mix(0.0))
-        .label_style(("sans-serif", 13))
-        .axis_desc_style(("sans-serif", 13))
+        .label_style(TEXT)
+        .axis_desc_style(TEXT)
         .x_desc("jobs in the burst (log)")
         .y_desc("ns per job (log)")
         .x_label_formatter(&|value| format!("{value:.0}"))
@@ -241,26 +248,13 @@ fn costs(path: &Path, outcomes: &[&Outcome]) -> Drawn {
         .draw()?;
     for (name, points) in lines {
         let colour = colour(name);
-        let sample = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3));
-        chart
-            .draw_series(LineSeries::new(
-                points.iter().copied(),
-                colour.stroke_width(3),
-            ))?
-            .label(name)
-            .legend(sample);
+        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(3));
+        chart.draw_series(line)?;
         let dots = points
             .into_iter()
             .map(|point| Circle::new(point, 3, colour.filled()));
         chart.draw_series(dots)?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font(("sans-serif", 13))
-        .border_style(GREY)
-        .background_style(WHITE.filled())
-        .draw()?;
     area.present()?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::cells::{Cell, Load};
 use crate::jobs::{Work, steps_in};
 use crate::outcome::{Column, Outcome};
 use crate::passes::Pass;
-use crate::sample::Sample;
+use crate::sample::{Push, Sample};
 use crate::stats::{self, Spread};
 use crate::subjects::{OFFRAMP_CPU, OFFRAMP_DEFAULT, OFFRAMP_IO};
 
@@ -89,14 +89,7 @@ fn print_times(outcome: &Outcome) {
     for column in &outcome.columns {
         let samples = &column.samples;
         let times: Vec<f64> = samples.iter().map(Sample::ns_per_job).collect();
-        let time = stats::range(&times).map_or_else(String::new, |s| {
-            format!(
-                "{} ({}..{})",
-                grouped(s.median),
-                grouped(s.low),
-                grouped(s.high)
-            )
-        });
+        let time = stats::range(&times).map_or_else(String::new, range_text);
         let cpu = grouped(per_job(samples, |s| s.cpu_ns));
         let switches = per_job(samples, |s| s.switches);
         print!("  {:<17}{time:>30}{cpu:>10}{switches:>10.3}", column.name);
@@ -117,32 +110,32 @@ fn print_times(outcome: &Outcome) {
 
 fn print_pushes(outcome: &Outcome) {
     println!(
-        "  {:<17}{:>10}{:>10}{:>26}{:>14}",
-        "", "p50, ns", "p99", "p99.99", "worst"
+        "  {:<17}{:>10}{:>10}{:>30}{:>18}{:>13}",
+        "", "p50, ns", "p99", "p99.99", "with preempted", "worst"
     );
     for column in &outcome.columns {
         let pushes: Vec<_> = column.samples.iter().filter_map(|s| s.push).collect();
-        let spread = |of: fn(&crate::sample::Push) -> u64| {
+        let spread = |of: fn(&Push) -> u64| {
             let values: Vec<f64> = pushes.iter().map(|push| of(push) as f64).collect();
             stats::range(&values)
         };
         let median = |of| spread(of).map_or_else(String::new, |s| grouped(s.median));
-        let tail = spread(|push| push.p9999).map_or_else(String::new, |s| {
-            format!(
-                "{} ({}..{})",
-                grouped(s.median),
-                grouped(s.low),
-                grouped(s.high)
-            )
-        });
-        let worst = spread(|push| push.worst).map_or_else(String::new, |s| grouped(s.high));
         println!(
-            "  {:<17}{:>10}{:>10}{tail:>26}{worst:>14}",
+            "  {:<17}{:>10}{:>10}{:>30}{:>18}{:>13}",
             column.name,
             median(|push| push.median),
             median(|push| push.p99),
+            spread(|push| push.p9999).map_or_else(String::new, range_text),
+            median(|push| push.with_preempted),
+            spread(|push| push.worst).map_or_else(String::new, |s| grouped(s.high)),
         );
     }
+}
+
+/// Median, and (min..max).
+fn range_text(s: Spread) -> String {
+    let (median, low, high) = (grouped(s.median), grouped(s.low), grouped(s.high));
+    format!("{median} ({low}..{high})")
 }
 
 fn ratio_text(ours: &[Sample], theirs: &[Sample]) -> String {

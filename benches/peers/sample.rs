@@ -25,6 +25,8 @@ pub(crate) struct Push {
     pub(crate) median: u64,
     pub(crate) p99: u64,
     pub(crate) p9999: u64,
+    /// The same with those in which the submitter was preempted. They are left out of the ones above.
+    pub(crate) with_preempted: u64,
     pub(crate) worst: u64,
 }
 
