@@ -20,6 +20,7 @@ offramp beside its peers. Times in ns per job; ratios above 1 mean that offramp 
   --seed N        seed of the order of the implementations
   --csv FILE      writes every sample
   --pictures DIR  draws what was measured
+  --from FILE     measures nothing: judges and draws what --csv has written earlier
 ";
 
 #[derive(Clone, Debug)]
@@ -33,6 +34,7 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) csv: Option<PathBuf>,
     pub(crate) pictures: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
     /// Where a pass' own process leaves its samples. Not for people.
     pub(crate) samples: Option<PathBuf>,
 }
@@ -65,6 +67,7 @@ pub(crate) fn parse() -> Result<Action, lexopt::Error> {
         seed: 42,
         csv: None,
         pictures: None,
+        from: None,
         samples: None,
     };
     let burn = hogs::FLAG.trim_start_matches('-');
@@ -83,6 +86,7 @@ pub(crate) fn parse() -> Result<Action, lexopt::Error> {
             Long("seed") => options.seed = parser.value()?.parse()?,
             Long("csv") => options.csv = Some(parser.value()?.into()),
             Long("pictures") => options.pictures = Some(parser.value()?.into()),
+            Long("from") => options.from = Some(parser.value()?.into()),
             Long("samples") => options.samples = Some(parser.value()?.into()),
             Long(flag) if flag == burn => return Ok(Action::Burn),
             other => return Err(other.unexpected()),

@@ -97,34 +97,46 @@ pub(crate) fn write(path: &Path, processes: &[(usize, Vec<Outcome>)]) -> Result<
     written.map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
-/// Reads what one process wrote.
-pub(crate) fn read(path: &Path) -> Result<Vec<Outcome>, String> {
+/// Reads what was written, process by process.
+pub(crate) fn read(path: &Path) -> Result<Vec<(usize, Vec<Outcome>)>, String> {
     let text =
         fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut processes: Vec<(usize, Vec<Outcome>)> = Vec::new();
     for line in text.lines().skip(1) {
         let broken = || format!("{}: not a sample: {line}", path.display());
-        let (pass, cell, name, sample) = parse(line).ok_or_else(broken)?;
-        let known = outcomes
-            .iter()
-            .position(|outcome| outcome.pass == pass && outcome.cell == cell);
-        let index = known.unwrap_or_else(|| {
-            outcomes.push(Outcome::new(pass, cell, Vec::new()));
-            outcomes.len() - 1
-        });
-        let columns = &mut outcomes[index].columns;
-        let known = columns.iter().position(|column| column.name == name);
-        let index = known.unwrap_or_else(|| {
-            columns.push(Column::new(name));
-            columns.len() - 1
-        });
-        columns[index].samples.push(sample);
+        let fields: Vec<&str> = line.split(',').collect();
+        let (process, pass, sample) = parse(&fields).ok_or_else(broken)?;
+        let (cell, name) = (fields[2], fields[3]);
+        let outcomes = place(
+            &mut processes,
+            |(known, _)| *known == process,
+            || (process, Vec::new()),
+        );
+        let outcome = place(
+            &mut outcomes.1,
+            |known| known.pass == pass && known.cell == cell,
+            || Outcome::new(pass, cell, Vec::new()),
+        );
+        let column = place(
+            &mut outcome.columns,
+            |known| known.name == name,
+            || Column::new(name),
+        );
+        column.samples.push(sample);
     }
-    Ok(outcomes)
+    Ok(processes)
 }
 
-fn parse(line: &str) -> Option<(Pass, &str, &str, Sample)> {
-    let fields: Vec<&str> = line.split(',').collect();
+/// The one that is there, or a new one at the end.
+fn place<T>(all: &mut Vec<T>, is_it: impl Fn(&T) -> bool, new: impl FnOnce() -> T) -> &mut T {
+    let index = all.iter().position(is_it).unwrap_or_else(|| {
+        all.push(new());
+        all.len() - 1
+    });
+    &mut all[index]
+}
+
+fn parse(fields: &[&str]) -> Option<(usize, Pass, Sample)> {
     let number = |index: usize| -> Option<u64> { fields.get(index)?.parse().ok() };
     let push = || {
         Some(Push {
@@ -143,5 +155,5 @@ fn parse(line: &str) -> Option<(Pass, &str, &str, Sample)> {
         futexes: number(9),
         push: push(),
     };
-    Some((Pass::named(fields[1])?, fields[2], fields[3], sample))
+    Some((number(0)? as usize, Pass::named(fields[1])?, sample))
 }

@@ -19,44 +19,45 @@ type Share = (Pass, Vec<String>);
 /// False: something falls short, and `--check` was given.
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     let born = Instant::now();
-    print_head(options);
-    let passes = Pass::ALL.into_iter().filter(|pass| {
-        let is_named = options.passes.is_empty() || options.passes.contains(pass);
-        let is_key = !options.quick || !options.only.is_empty() || is_key_pass(*pass);
-        is_named && is_key
-    });
-    let shares: Vec<Share> = passes.map(|pass| (pass, options.only.clone())).collect();
-    let mut processes = vec![(0, run_shares(&shares, options, options.seed)?)];
-
     let mut rows: Vec<Row> = targets::all()
         .into_iter()
         .filter(|target| !options.quick || target.is_key)
-        .map(|target| Row {
-            judgements: verdict::judge(&target, &processes[0].1)
-                .into_iter()
-                .collect(),
-            target,
-        })
+        .map(Row::new)
         .collect();
+    let mut processes = Vec::new();
+    match &options.from {
+        Some(path) => processes = outcome::read(path)?,
+        None => {
+            print_head(options);
+            processes.push((0, run_shares(&all_shares(options), options, options.seed)?));
+        }
+    }
+    for (process, outcomes) in &processes {
+        judge(&mut rows, *process, outcomes);
+    }
     // A filter leaves rows out; a whole run does not.
     if !options.only.is_empty() || !options.passes.is_empty() || !options.implementations.is_empty()
     {
         rows.retain(|row| !row.judgements.is_empty());
     }
-    if options.check {
+    if options.check && options.from.is_none() {
         for process in 1..PROCESSES {
-            if let Some(outcomes) = again(&mut rows, process, options)? {
+            if let Some(outcomes) = again(&rows, process, options)? {
+                judge(&mut rows, process, &outcomes);
                 processes.push((process, outcomes));
             }
         }
     }
     verdict::print(&rows);
-    println!("\nin {} s", born.elapsed().as_secs());
+    if options.from.is_none() {
+        println!("\nin {} s", born.elapsed().as_secs());
+    }
     if let Some(path) = &options.csv {
         outcome::write(path, &processes)?;
     }
     if let Some(folder) = &options.pictures {
-        pictures::draw(folder, &processes[0].1)?;
+        let first = processes.first().map_or(&[][..], |(_, outcomes)| outcomes);
+        pictures::draw(folder, first)?;
     }
     let short: Vec<&Row> = rows.iter().filter(|row| row.verdict() == "SHORT").collect();
     for row in &short {
@@ -66,6 +67,25 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         println!("check: passed");
     }
     Ok(short.is_empty() || !options.check)
+}
+
+/// What the options ask for.
+fn all_shares(options: &Options) -> Vec<Share> {
+    let is_asked_for = |pass: &Pass| {
+        let is_named = options.passes.is_empty() || options.passes.contains(pass);
+        let is_key = !options.quick || !options.only.is_empty() || is_key_pass(*pass);
+        is_named && is_key
+    };
+    let passes = Pass::ALL.into_iter().filter(is_asked_for);
+    passes.map(|pass| (pass, options.only.clone())).collect()
+}
+
+/// Of the first process all rows are judged, of the others those that were not settled before it.
+fn judge(rows: &mut [Row], process: usize, outcomes: &[Outcome]) {
+    for row in rows.iter_mut().filter(|row| process == 0 || row.is_open()) {
+        let judgement = verdict::judge(&row.target, outcomes);
+        row.judgements.extend(judgement);
+    }
 }
 
 fn print_head(options: &Options) {
@@ -89,12 +109,8 @@ fn is_key_pass(pass: Pass) -> bool {
 }
 
 /// Measures the rows once more that are not settled. None: there is none.
-fn again(
-    rows: &mut [Row],
-    process: usize,
-    options: &Options,
-) -> Result<Option<Vec<Outcome>>, String> {
-    let open: Vec<&mut Row> = rows.iter_mut().filter(|row| row.is_open()).collect();
+fn again(rows: &[Row], process: usize, options: &Options) -> Result<Option<Vec<Outcome>>, String> {
+    let open: Vec<&Row> = rows.iter().filter(|row| row.is_open()).collect();
     if open.is_empty() {
         return Ok(None);
     }
@@ -111,10 +127,6 @@ fn again(
     }
     println!("\n== short: measured again, in new processes ==");
     let outcomes = run_shares(&shares, options, options.seed + process as u64)?;
-    for row in open {
-        row.judgements
-            .extend(verdict::judge(&row.target, &outcomes));
-    }
     Ok(Some(outcomes))
 }
 
@@ -160,7 +172,11 @@ fn run_pass(
     if !status.success() {
         return Err(format!("pass {} ended with {status}", pass.name()));
     }
-    outcome::read(&samples.0)
+    let processes = outcome::read(&samples.0)?;
+    Ok(processes
+        .into_iter()
+        .flat_map(|(_, outcomes)| outcomes)
+        .collect())
 }
 
 /// The file in which a pass leaves its samples; gone with this.

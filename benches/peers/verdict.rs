@@ -94,6 +94,13 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    pub(crate) fn new(target: Target) -> Self {
+        Row {
+            target,
+            judgements: Vec::new(),
+        }
+    }
+
     /// In most of its processes. None: not measured.
     pub(crate) fn holds(&self) -> Option<bool> {
         let all = self.judgements.len();
