@@ -72,6 +72,8 @@ mod suite;
 mod targets;
 #[path = "peers/verdict.rs"]
 mod verdict;
+#[path = "peers/yields.rs"]
+mod yields;
 
 /// Threads of the two CPU pools.
 const CPU_THREADS: usize = 2;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::args::{self, Options};
 use crate::cells::Cell;
+use crate::jobs;
 use crate::load;
 use crate::passes::Pass;
 use crate::pools::{Blocking, OfframpCpu, OfframpIo, Pool, TokioOf, TokioRayon};
-use crate::push::Nothing;
+use crate::push::{COMPUTES, Computing};
 use crate::runtimes::{Kind, Runtime};
 use crate::sample::Sample;
 use crate::{CPU_THREADS, RUNTIME_WORKERS};
@@ -30,7 +31,7 @@ pub(crate) const TOKIO_DEFAULTS: &str = "tokio-default";
 pub(crate) const BLOCKING_CAPPED: &str = "blocking-capped";
 pub(crate) const BLOCKING_DEFAULT: &str = "blocking-default";
 pub(crate) const TOKIO_RAYON: &str = "tokio-rayon";
-pub(crate) const NOTHING: &str = "nothing";
+pub(crate) const COMPUTING: &str = "computing";
 
 /// An implementation that a suite can run without knowing its type.
 pub(crate) trait Subject {
@@ -60,6 +61,8 @@ impl<P: Pool> Subject for Entry<P> {
 struct Maker {
     kind: Kind,
     io_threads: usize,
+    /// How long a million steps of a busy job take.
+    million: Duration,
     /// What there is once in a process, and has to be made before its second thread.
     sharded: Option<tokio::runtime::Builder>,
 }
@@ -162,7 +165,10 @@ impl Maker {
                     TokioRayon(Arc::new(pool.build().expect("a rayon pool"))),
                 )
             }
-            NOTHING => self.entry(name, Nothing),
+            COMPUTING => {
+                let steps = jobs::steps_in(COMPUTES, self.million);
+                self.entry(name, Computing { steps })
+            }
             other => unreachable!("no subject is called {other}"),
         }
     }
@@ -194,7 +200,7 @@ fn names(pass: Pass) -> &'static [&'static str] {
             TOKIO_CAPPED,
             TOKIO_SHARDED,
             BLOCKING_CAPPED,
-            NOTHING,
+            COMPUTING,
         ],
         Pass::Futexes => &[
             OFFRAMP_IO,
@@ -211,11 +217,12 @@ fn names(pass: Pass) -> &'static [&'static str] {
 
 /// The implementations of a pass. Those that are filtered out are never made, so they have no threads. To be called
 /// before the process has a second thread.
-pub(crate) fn of_pass(pass: Pass, options: &Options) -> Vec<Box<dyn Subject>> {
+pub(crate) fn of_pass(pass: Pass, million: Duration, options: &Options) -> Vec<Box<dyn Subject>> {
     let names = names(pass);
     let mut maker = Maker {
         kind: pass.runtime(),
         io_threads: pass.io_threads(),
+        million,
         sharded: None,
     };
     maker.sharded = Some(sharded(|| maker.builder()));

@@ -22,7 +22,7 @@ pub(crate) fn run(pass: Pass, options: &Options) -> Result<Vec<Outcome>, String>
     if pass == Pass::Futexes {
         futexes::count();
     }
-    let subjects = subjects::of_pass(pass, options);
+    let subjects = subjects::of_pass(pass, million, options);
     let cells = cells::of_pass(pass, options);
     if cells.is_empty() || subjects.is_empty() {
         return Ok(Vec::new());

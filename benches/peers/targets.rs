@@ -5,8 +5,8 @@
 use crate::cells::FLAT;
 use crate::passes::Pass;
 use crate::subjects::{
-    BLOCKING_CAPPED, BLOCKING_DEFAULT, OFFRAMP_CPU, OFFRAMP_IO, TOKIO_CAPPED, TOKIO_DEFAULTS,
-    TOKIO_RAYON, TOKIO_SHARDED,
+    BLOCKING_CAPPED, BLOCKING_DEFAULT, COMPUTING, OFFRAMP_CPU, OFFRAMP_IO, TOKIO_CAPPED,
+    TOKIO_DEFAULTS, TOKIO_RAYON, TOKIO_SHARDED,
 };
 
 /// What is asked of a cell.
@@ -141,6 +141,14 @@ impl Target {
     fn cpu_pool(row: &str, cell: &'static str) -> Self {
         let pairs = vec![pair(Pass::CpuPools, OFFRAMP_CPU, TOKIO_RAYON)];
         Target::new(row, cell, Measure::Speed, pairs)
+    }
+
+    /// Not offramp's figure, but this one's.
+    fn of(mut self, subject: &'static str) -> Self {
+        for pair in &mut self.pairs {
+            pair.ours = subject;
+        }
+        self
     }
 
     fn wants(mut self, floor: f64) -> Self {
@@ -294,6 +302,14 @@ pub(crate) fn all() -> Vec<Target> {
         Target::alone("a submission among 16", Pass::Push, "push", PushTail)
             .wants(2.0)
             .key(),
+        Target::alone(
+            "what the machine does to 0.2 us",
+            Pass::Push,
+            "push",
+            PushTail,
+        )
+        .of(COMPUTING)
+        .key(),
         Target::tokio("64 in flight, tokio capped", two, "closed-64", Cpu)
             .wants(0.6)
             .key(),
