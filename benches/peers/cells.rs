@@ -81,7 +81,7 @@ const SUBMITTERS: [Line; 3] = [
 
 #[rustfmt::skip]
 const PUSHES: [Line; 2] = [
-    ("push", "a submission into a queue that does not run dry", Load::Push(Between::AwaitEarlier), Work::Noop),
+    ("push", "a submission into a queue that does not run dry", Load::Push(Between::GoOn), Work::Noop),
     ("push-awaited", "a submission where each 100 are awaited", Load::Push(Between::Await), Work::Noop),
 ];
 
@@ -174,14 +174,14 @@ fn effort(pass: Pass, load: Load, quick: bool) -> (Duration, usize) {
         (Pass::Defaults, _) => (20, 15),
         (Pass::Flat, _) => (20, 11),
         (Pass::Futexes, _) => (20, 15),
-        (_, Load::Push(_)) => (0, 15),
+        (_, Load::Push(_)) => (0, 11),
         (_, Load::RoundTrip) => (4, 301),
         (_, _) => (20, 61),
     };
     if quick {
         let rounds = match load {
             Load::RoundTrip if pass != Pass::Futexes => 61,
-            Load::Push(_) => 9,
+            Load::Push(_) => 7,
             _ => 15,
         };
         return (Duration::from_millis(window / 2), rounds);

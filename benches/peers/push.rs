@@ -37,9 +37,9 @@ const LONGEST: u64 = 1_000_000_000;
 /// What a submitter does between two batches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Between {
-    /// Awaits the batch before: the queue neither runs dry, so nobody has to be woken, nor grows for ever, so what is
-    /// allocated is memory that was used before.
-    AwaitEarlier,
+    /// Goes on: the queue does not run dry, so nobody has to be woken, neither by a submission nor beside it, where it
+    /// would be an interrupt. The queue grows, into memory that the rounds before have left: see [`keep_memory`].
+    GoOn,
     /// Awaits the batch: threads go to sleep, and waking them is part of a submission.
     Await,
 }
@@ -78,6 +78,16 @@ impl Times {
     }
 }
 
+/// Has the allocator give nothing back to the system: to get it again, a page at a time, is no part of a submission.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn keep_memory() {
+    // SAFETY: it takes numbers. If it fails the times are longer.
+    unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn keep_memory() {}
+
 pub(crate) fn round<P: Pool>(pool: &P, between: Between) -> Sample {
     let together = Barrier::new(SUBMITTERS);
     let mark = Mark::now();
@@ -109,8 +119,7 @@ fn submit<P: Pool>(pool: &P, between: Between) -> Times {
     let mut times = Times::new();
     let mut batch = Vec::with_capacity(BATCH as usize);
     let mut started = Vec::with_capacity(BATCH as usize);
-    let mut earlier = None;
-    for _ in 0..BATCHES {
+    for batches in 0..BATCHES {
         let before = preemptions();
         for input in 0..BATCH {
             let from = Instant::now();
@@ -122,17 +131,12 @@ fn submit<P: Pool>(pool: &P, between: Between) -> Times {
         batch.clear();
         let last = started.pop().expect("a batch has jobs");
         started.drain(..).for_each(P::detach);
-        let due = match between {
-            Between::AwaitEarlier => earlier.replace(last),
-            Between::Await => Some(last),
-        };
-        if let Some(due) = due {
-            wait::<P>(due);
+        // The next round is not to find these.
+        if between == Between::Await || batches + 1 == BATCHES {
+            wait::<P>(last);
+        } else {
+            P::detach(last);
         }
-    }
-    // The next round is not to find it.
-    if let Some(earlier) = earlier {
-        wait::<P>(earlier);
     }
     times
 }

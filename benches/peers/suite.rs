@@ -9,7 +9,7 @@ use crate::outcome::{Column, Outcome};
 use crate::passes::Pass;
 use crate::stats::Shuffler;
 use crate::subjects::{self, Subject};
-use crate::{futexes, jobs, machine, report};
+use crate::{futexes, jobs, machine, push, report};
 
 /// The cells are gone through this often, each time for a share of their rounds: a disturbance, or a placement of
 /// threads, that lasts for a second must not hold for all rounds of a cell.
@@ -19,8 +19,10 @@ const SWEEPS: usize = 5;
 pub(crate) fn run(pass: Pass, options: &Options) -> Result<Vec<Outcome>, String> {
     let machine_before = machine::machine_time();
     let million = jobs::calibrate();
-    if pass == Pass::Futexes {
-        futexes::count();
+    match pass {
+        Pass::Futexes => futexes::count(),
+        Pass::Push => push::keep_memory(),
+        _ => {}
     }
     let subjects = subjects::of_pass(pass, million, options);
     let cells = cells::of_pass(pass, options);
