@@ -1,42 +1,66 @@
 //! offramp beside its peers: what one job costs, measured in the same process, round by round.
 //!
 //! ```text
-//! cargo bench --bench peers -- --quick     # under a minute
-//! cargo bench --bench peers                # more rounds, more cells
-//! cargo bench --bench peers -- --check     # fails, naming each cell, where offramp is behind
+//! cargo bench --bench peers                      # every table: a quarter of an hour
+//! cargo bench --bench peers -- --check           # fails, naming each row that falls short
+//! cargo bench --bench peers -- --quick --check   # the key rows, in a minute
+//! cargo bench --bench peers -- --csv samples.csv --pictures docs/img
 //! cargo bench --bench peers -- --help
 //! ```
 //!
-//! A run is several *passes*, each in a process of its own:
+//! A run is several *passes* (`passes.rs`), each in a process of its own, because what is interleaved disturbs each
+//! other in some ways that belong to none of it:
 //!
-//! - `same-cap`: I/O pools with the same number of threads. The comparison that counts.
-//! - `cpu-pools`: the pools for CPU work. Apart, because rayon's idle threads call `sched_yield`, and interleaving
-//!   rounds with them changes the scheduling of everybody else's (seen on one CPU: a factor of two, either way).
-//! - `defaults`: the I/O pools as they come (512 and 500 threads). Apart, because the pool of `blocking` is global.
-//! - `one-cpu`, `one-cpu-pools`: the first two on one CPU, where no wake-up crosses CPUs. On virtual machines that
-//!   crossing costs anything from 1 to 60 us and drowns the pools' own cost.
+//! - rayon's idle threads call `sched_yield`, which changes the scheduling of everybody else's (seen on one CPU: a factor
+//!   of two, either way), so the pools for CPU work are apart;
+//! - the pool of `blocking` is global, so its default size and its cap are apart;
+//! - on one CPU no wake-up crosses CPUs. On virtual machines that crossing costs anything from 1 to 60 us and drowns
+//!   the pools' own cost.
 //!
-//! Inside a pass, a *cell* is one load. Its rounds are interleaved: each round runs every implementation once, in
-//! shuffled order, and a ratio is formed inside the round, so a disturbance hits both sides of it. The rounds of a cell
-//! are spread over the whole pass. What stays the same for a process' life (where its memory and threads lie) is not
-//! averaged over: ratios near 1 want several runs. So a pass in which `--check` finds offramp behind is run twice more,
-//! in new processes, and counts as behind if it is in two of the three.
+//! Inside a pass, a *cell* (`cells.rs`) is one load. Its rounds are interleaved: each round runs every implementation
+//! once, in shuffled order, and a ratio is formed inside the round, so a disturbance hits both sides of it. The rounds of
+//! a cell are spread over the whole pass. What stays the same for a process' life (where its memory and threads lie) is
+//! not averaged over, so a row (`targets.rs`) that falls short under `--check` is measured again, in new processes, and
+//! counts as short if it is in two of three.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use crate::args::{Action, Options, Pass};
+use crate::args::{Action, Options};
 
 #[path = "peers/args.rs"]
 mod args;
+#[path = "peers/cells.rs"]
+mod cells;
+#[path = "peers/futexes.rs"]
+mod futexes;
+#[path = "peers/hogs.rs"]
+mod hogs;
+#[path = "peers/jobs.rs"]
+mod jobs;
 #[path = "peers/load.rs"]
 mod load;
 #[path = "common/machine.rs"]
 mod machine;
+#[path = "peers/outcome.rs"]
+mod outcome;
+#[path = "peers/passes.rs"]
+mod passes;
+#[path = "peers/pictures.rs"]
+mod pictures;
+// The other benches use the rest of them.
+#[allow(dead_code)]
 #[path = "common/pools.rs"]
 mod pools;
+#[path = "peers/push.rs"]
+mod push;
 #[path = "peers/report.rs"]
 mod report;
-// `fairness` uses the rest of it.
+#[path = "peers/runtimes.rs"]
+mod runtimes;
+#[path = "peers/sample.rs"]
+mod sample;
+#[path = "peers/session.rs"]
+mod session;
 #[allow(dead_code)]
 #[path = "common/stats.rs"]
 mod stats;
@@ -44,34 +68,45 @@ mod stats;
 mod subjects;
 #[path = "peers/suite.rs"]
 mod suite;
+#[path = "peers/targets.rs"]
+mod targets;
+#[path = "peers/verdict.rs"]
+mod verdict;
+#[path = "peers/yields.rs"]
+mod yields;
 
-/// I/O threads of every pool that has a cap.
-const IO_THREADS: usize = 4;
 /// Threads of the two CPU pools.
 const CPU_THREADS: usize = 2;
-/// Worker threads of each tokio runtime.
+/// Worker threads of each runtime that has such.
 const RUNTIME_WORKERS: usize = 2;
 
-/// Exit code of a pass in which offramp was behind.
-const BEHIND: u8 = 1;
+/// Exit code of a run in which offramp fell short.
+const SHORT: u8 = 1;
 /// Exit code of a run that could not be made.
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     let outcome = match args::parse() {
         Ok(Action::Help) => {
-            print!("{}", args::HELP);
+            print!("{}\npasses:\n", args::HELP);
+            for pass in passes::Pass::ALL {
+                println!("  {:<15} {}", pass.name(), pass.title());
+            }
             Ok(true)
         }
-        Ok(Action::Run(options)) => match options.pass {
-            Some(pass) => run_pass(pass, &options),
-            None => run_all(&options),
+        Ok(Action::Burn) => {
+            hogs::burn();
+            Ok(true)
+        }
+        Ok(Action::Run(options)) => match &options.samples {
+            Some(_) => run_pass(&options).map(|()| true),
+            None => session::run(&options),
         },
         Err(error) => Err(error.to_string()),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(BEHIND),
+        Ok(false) => ExitCode::from(SHORT),
         Err(error) => {
             eprintln!("peers: {error}");
             ExitCode::from(FAILED)
@@ -79,72 +114,19 @@ fn main() -> ExitCode {
     }
 }
 
-/// One pass, in this process. False: offramp is behind somewhere and `--check` was given.
-fn run_pass(pass: Pass, options: &Options) -> Result<bool, String> {
-    let pin = if pass.is_one_cpu() {
-        Some(1)
-    } else {
-        options.pin
+/// One pass, in this process.
+fn run_pass(options: &Options) -> Result<(), String> {
+    let (Some(path), [pass]) = (&options.samples, &options.passes[..]) else {
+        return Err("samples are those of one pass".into());
     };
-    if let Some(cpus) = pin {
-        // Before the first thread: they inherit the mask.
-        machine::pin_to(cpus)?;
-    }
-    let results = suite::run(pass, pin, options);
-    let behind = report::print_behind(pass, &results);
-    Ok(!(options.check && behind))
-}
-
-/// Every pass, each in a fresh process.
-fn run_all(options: &Options) -> Result<bool, String> {
-    machine::print_environment();
-    println!(
-        "pools: {IO_THREADS} I/O threads where capped, {CPU_THREADS} CPU threads; tokio runtime: \
-         {RUNTIME_WORKERS} workers, one runtime of the same kind for each implementation"
-    );
-    println!(
-        "seed {}, {} run",
-        options.seed,
-        if options.quick { "quick" } else { "long" }
-    );
-    println!("{}", report::RULE);
-
-    let this = std::env::current_exe().map_err(|e| format!("cannot find this executable: {e}"))?;
-    let mut behind = false;
-    for pass in Pass::ALL {
-        if pass.is_one_cpu() && options.pin.is_some() {
-            continue;
+    // Before the first thread: they inherit the mask.
+    let outcomes = match machine::pin_to(pass.cpus()) {
+        // Two are as many as there are, or the bench says how many.
+        Err(error) if pass.cpus() == 1 => {
+            println!("\n== {}: left out: {error} ==", pass.name());
+            Vec::new()
         }
-        let is_behind = |seed: u64| {
-            let status = Command::new(&this)
-                .args(std::env::args_os().skip(1))
-                .args(["--pass", pass.name(), "--seed", &seed.to_string()])
-                // `defaults` means the default.
-                .env_remove("BLOCKING_MAX_THREADS")
-                .status()
-                .map_err(|e| format!("cannot run a pass: {e}"))?;
-            match status.code() {
-                Some(0) => Ok(false),
-                Some(code) if code == i32::from(BEHIND) => Ok(true),
-                _ => Err(format!("pass {} ended with {status}", pass.name())),
-            }
-        };
-        if is_behind(options.seed)? {
-            println!("\nbehind in one process: twice more, in others");
-            let again = [options.seed + 1, options.seed + 2].map(is_behind);
-            let [one, other] = again;
-            behind |= one? || other?;
-        }
-    }
-    if options.check {
-        println!(
-            "\ncheck: {}",
-            if behind {
-                "BEHIND, see the lines above"
-            } else {
-                "passed"
-            }
-        );
-    }
-    Ok(!behind)
+        _ => suite::run(*pass, options)?,
+    };
+    outcome::write(path, &[(0, outcomes)])
 }

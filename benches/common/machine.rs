@@ -39,6 +39,23 @@ pub(crate) fn usage() -> Usage {
     Usage::default()
 }
 
+/// How often this thread has lost its CPU to another one without having asked to wait.
+#[cfg(target_os = "linux")]
+pub(crate) fn preemptions() -> u64 {
+    let mut raw = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a `rusage` of our own, which the call only writes to.
+    let status = unsafe { libc::getrusage(libc::RUSAGE_THREAD, raw.as_mut_ptr()) };
+    assert_eq!(status, 0, "getrusage cannot fail for this thread");
+    // SAFETY: zeroed above, which is a valid value of this plain struct, and then written by the call.
+    unsafe { raw.assume_init() }.ru_nivcsw as u64
+}
+
+/// Not known.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn preemptions() -> u64 {
+    0
+}
+
 /// Keeps this thread, and every thread it starts, on the first `count` of the CPUs it may use.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin_to(count: usize) -> Result<(), String> {
@@ -125,15 +142,22 @@ pub(crate) fn print_environment() {
     );
     println!("system: {} {}", std::env::consts::OS, kernel());
     println!("compiler: {} (at run time), profile bench", rustc());
-    let versions: Vec<String> = ["offramp", "tokio", "blocking", "rayon"]
-        .into_iter()
-        .map(|name| {
-            format!(
-                "{name} {}",
-                locked_version(name).unwrap_or_else(|| "?".into())
-            )
-        })
-        .collect();
+    let versions: Vec<String> = [
+        "offramp",
+        "tokio",
+        "blocking",
+        "rayon",
+        "tokio-rayon",
+        "smol",
+    ]
+    .into_iter()
+    .map(|name| {
+        format!(
+            "{name} {}",
+            locked_version(name).unwrap_or_else(|| "?".into())
+        )
+    })
+    .collect();
     println!("crates: {}", versions.join(", "));
 }
 

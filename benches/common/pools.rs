@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio_rayon::AsyncThreadPool;
 
 /// A place where closures run off the event loop.
 pub(crate) trait Pool: Clone + Send + Sync + 'static {
@@ -16,6 +17,11 @@ pub(crate) trait Pool: Clone + Send + Sync + 'static {
     fn start<F>(&self, work: F) -> Self::Started
     where
         F: FnOnce() -> u64 + Send + 'static;
+
+    /// Lets it run, and asks no more of it. Dropping it is that, or cancels it.
+    fn detach(started: Self::Started) {
+        drop(started);
+    }
 
     /// The job's own value.
     fn value(outcome: <Self::Started as Future>::Output) -> u64;
@@ -47,6 +53,10 @@ impl Pool for OfframpIo {
         handle
     }
 
+    fn detach(started: Self::Started) {
+        started.detach();
+    }
+
     fn value(outcome: <Self::Started as Future>::Output) -> u64 {
         outcome.expect("no job of this bench fails")
     }
@@ -75,6 +85,10 @@ impl Pool for OfframpCpu {
             panic!("a pool with room for every job refused one");
         };
         handle
+    }
+
+    fn detach(started: Self::Started) {
+        started.detach();
     }
 
     fn value(outcome: <Self::Started as Future>::Output) -> u64 {
@@ -109,6 +123,25 @@ impl Pool for Tokio {
     }
 }
 
+/// `spawn_blocking` of a runtime that is named, for tasks that run elsewhere.
+#[derive(Clone)]
+pub(crate) struct TokioOf(pub(crate) tokio::runtime::Handle);
+
+impl Pool for TokioOf {
+    type Started = tokio::task::JoinHandle<u64>;
+
+    fn start<F>(&self, work: F) -> Self::Started
+    where
+        F: FnOnce() -> u64 + Send + 'static,
+    {
+        self.0.spawn_blocking(work)
+    }
+
+    fn value(outcome: <Self::Started as Future>::Output) -> u64 {
+        outcome.expect("no job of this bench fails")
+    }
+}
+
 /// `blocking::unblock`: one pool for the whole process.
 #[derive(Clone)]
 pub(crate) struct Blocking;
@@ -123,12 +156,35 @@ impl Pool for Blocking {
         blocking::unblock(work)
     }
 
+    fn detach(started: Self::Started) {
+        started.detach();
+    }
+
     fn value(outcome: u64) -> u64 {
         outcome
     }
 }
 
-/// What people write by hand, and what `tokio-rayon` is inside: rayon's `spawn` and tokio's oneshot channel.
+/// `tokio_rayon::AsyncThreadPool` on a pool of its own.
+#[derive(Clone)]
+pub(crate) struct TokioRayon(pub(crate) Arc<rayon::ThreadPool>);
+
+impl Pool for TokioRayon {
+    type Started = tokio_rayon::AsyncRayonHandle<u64>;
+
+    fn start<F>(&self, work: F) -> Self::Started
+    where
+        F: FnOnce() -> u64 + Send + 'static,
+    {
+        self.0.spawn_async(work)
+    }
+
+    fn value(outcome: u64) -> u64 {
+        outcome
+    }
+}
+
+/// What people write by hand: rayon's `spawn` and tokio's oneshot channel.
 #[derive(Clone)]
 pub(crate) struct Rayon(pub(crate) Arc<rayon::ThreadPool>);
 

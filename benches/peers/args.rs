@@ -1,66 +1,42 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use lexopt::prelude::{Long, ValueExt};
 
-/// What `--help` prints.
+use crate::hogs;
+use crate::passes::Pass;
+
+/// What `--help` prints, before the names of the passes.
 pub(crate) const HELP: &str = "\
 offramp beside its peers. Times in ns per job; ratios above 1 mean that offramp is faster.
 
-  --quick         fewer rounds and cells
-  --check         exit with 1, naming each cell, where offramp is behind tokio with the same cap
+  --quick         only the cells of the key rows, and fewer rounds
+  --check         exit with 1, naming each row that falls short of its target
   --only CELL     only this cell, or those whose names contain CELL (may be repeated)
   --impl NAME     only this implementation, or those whose names contain NAME (may be repeated)
-  --pass PASS     only this pass, in this process: same-cap, cpu-pools,
-                  defaults, one-cpu or one-cpu-pools
-  --pin N         keep the process on N of its CPUs (Linux)
+  --pass PASS     only this pass (may be repeated)
   --rounds N      rounds of each cell
   --seed N        seed of the order of the implementations
+  --csv FILE      writes every sample
+  --pictures DIR  draws what was measured
+  --from FILE     measures nothing: judges and draws what --csv has written earlier
 ";
 
-/// One process' share of a run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Pass {
-    SameCap,
-    CpuPools,
-    Defaults,
-    OneCpu,
-    OneCpuPools,
-}
-
-impl Pass {
-    pub(crate) const ALL: [Pass; 5] = [
-        Pass::SameCap,
-        Pass::CpuPools,
-        Pass::Defaults,
-        Pass::OneCpu,
-        Pass::OneCpuPools,
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Pass::SameCap => "same-cap",
-            Pass::CpuPools => "cpu-pools",
-            Pass::Defaults => "defaults",
-            Pass::OneCpu => "one-cpu",
-            Pass::OneCpuPools => "one-cpu-pools",
-        }
-    }
-
-    pub(crate) fn is_one_cpu(self) -> bool {
-        matches!(self, Pass::OneCpu | Pass::OneCpuPools)
-    }
-}
-
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) check: bool,
     pub(crate) only: Vec<String>,
     pub(crate) implementations: Vec<String>,
-    pub(crate) pass: Option<Pass>,
-    pub(crate) pin: Option<usize>,
+    pub(crate) passes: Vec<Pass>,
     pub(crate) rounds: Option<usize>,
     pub(crate) seed: u64,
+    pub(crate) csv: Option<PathBuf>,
+    pub(crate) pictures: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
+    /// Where a pass' own process leaves its samples. Not for people.
+    pub(crate) samples: Option<PathBuf>,
 }
 
 /// Whether the filters let `name`, one of `all`, through. A filter that is a whole name means that one only.
@@ -76,6 +52,8 @@ pub(crate) fn admits(filters: &[String], name: &str, all: &[&str]) -> bool {
 pub(crate) enum Action {
     Help,
     Run(Options),
+    /// To be a CPU hog.
+    Burn,
 }
 
 pub(crate) fn parse() -> Result<Action, lexopt::Error> {
@@ -84,11 +62,15 @@ pub(crate) fn parse() -> Result<Action, lexopt::Error> {
         check: false,
         only: Vec::new(),
         implementations: Vec::new(),
-        pass: None,
-        pin: None,
+        passes: Vec::new(),
         rounds: None,
         seed: 42,
+        csv: None,
+        pictures: None,
+        from: None,
+        samples: None,
     };
+    let burn = hogs::FLAG.trim_start_matches('-');
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -99,10 +81,14 @@ pub(crate) fn parse() -> Result<Action, lexopt::Error> {
             Long("check") => options.check = true,
             Long("only") => options.only.push(parser.value()?.string()?),
             Long("impl") => options.implementations.push(parser.value()?.string()?),
-            Long("pass") => options.pass = Some(parser.value()?.parse_with(pass_named)?),
-            Long("pin") => options.pin = Some(parser.value()?.parse()?),
+            Long("pass") => options.passes.push(parser.value()?.parse_with(pass_named)?),
             Long("rounds") => options.rounds = Some(parser.value()?.parse()?),
             Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("csv") => options.csv = Some(parser.value()?.into()),
+            Long("pictures") => options.pictures = Some(parser.value()?.into()),
+            Long("from") => options.from = Some(parser.value()?.into()),
+            Long("samples") => options.samples = Some(parser.value()?.into()),
+            Long(flag) if flag == burn => return Ok(Action::Burn),
             other => return Err(other.unexpected()),
         }
     }
@@ -110,6 +96,5 @@ pub(crate) fn parse() -> Result<Action, lexopt::Error> {
 }
 
 fn pass_named(name: &str) -> Result<Pass, String> {
-    let known = Pass::ALL.into_iter().find(|pass| pass.name() == name);
-    known.ok_or_else(|| "unknown pass, see --help".into())
+    Pass::named(name).ok_or_else(|| "unknown pass, see --help".into())
 }

@@ -1,16 +1,19 @@
-//! The three loads: one job at a time, many in flight, a burst.
+//! The loads: one job at a time, many in flight, a burst, batches of several tasks.
 
 use std::cell::Cell as Slot;
-use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
+use futures::future::BoxFuture;
 
-use crate::machine::{self, Usage};
+use crate::cells::{Cell, Load};
+use crate::jobs::{Busy, Job, Noop, Sleep, Work, steps_in};
 use crate::pools::Pool;
-use crate::suite::{Cell, Load, Work};
+use crate::push;
+use crate::runtimes::Runtime;
+use crate::sample::{Mark, Sample};
 
 /// Round trips between two looks at the clock.
 const TRIPS_PER_LOOK: u64 = 16;
@@ -18,102 +21,21 @@ const TRIPS_PER_LOOK: u64 = 16;
 const LEAD_IN: u64 = 64;
 /// How often a closed load that is not there yet is looked at.
 const LOOK: Duration = Duration::from_millis(2);
+/// Those of tokio's own benchmark `spawn_blocking`.
+const BATCHES: u64 = 100;
+const BATCH: u64 = 16;
 
-/// What a round measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sample {
-    pub(crate) jobs: u64,
-    pub(crate) elapsed: Duration,
-    pub(crate) usage: Usage,
-}
-
-impl Sample {
-    pub(crate) fn ns_per_job(&self) -> f64 {
-        self.elapsed.as_nanos() as f64 / self.jobs as f64
-    }
-}
-
-/// A point of time and what the process had used by then.
-struct Mark {
-    at: Instant,
-    usage: Usage,
-}
-
-impl Mark {
-    fn now() -> Self {
-        Mark {
-            usage: machine::usage(),
-            at: Instant::now(),
-        }
-    }
-
-    fn sample(&self, jobs: u64) -> Sample {
-        let elapsed = self.at.elapsed();
-        Sample {
-            jobs: jobs.max(1),
-            elapsed,
-            usage: machine::usage().since(self.usage),
-        }
-    }
-}
-
-/// What a job does; the loads are compiled for each, so that an empty job is really empty.
-trait Job: Copy + Send + Sync + 'static {
-    fn run(self, input: u64) -> u64;
-}
-
-#[derive(Clone, Copy)]
-struct Noop;
-
-impl Job for Noop {
-    fn run(self, input: u64) -> u64 {
-        input + 1
-    }
-}
-
-/// A fixed number of steps, not a fixed time: a preempted job must not count its wait as work.
-#[derive(Clone, Copy)]
-struct Busy(u64);
-
-impl Job for Busy {
-    fn run(self, input: u64) -> u64 {
-        black_box(steps(self.0));
-        input + 1
-    }
-}
-
-fn steps(count: u64) -> u64 {
-    let mut state = black_box(0x9e37_79b9_7f4a_7c15_u64);
-    for _ in 0..count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-    }
-    state
-}
-
-/// How many steps take this long here.
-pub(crate) fn calibrate(target: Duration) -> u64 {
-    const PROBE: u64 = 20_000;
-    let once = || {
-        let start = Instant::now();
-        black_box(steps(PROBE));
-        start.elapsed()
-    };
-    // The fastest of many: anything slower was disturbed.
-    let fastest = (0..64)
-        .map(|_| once())
-        .min()
-        .unwrap_or_default()
-        .max(Duration::from_nanos(1));
-    (PROBE * target.as_nanos() as u64 / fastest.as_nanos() as u64).max(1)
-}
-
-/// One round of a cell.
-pub(crate) fn round<P: Pool>(runtime: &Runtime, pool: &P, cell: &Cell) -> Sample {
+/// One round of a cell. `million`: how long a million steps of a busy job take.
+pub(crate) fn round<P: Pool>(
+    runtime: &Runtime,
+    pool: &P,
+    cell: &Cell,
+    million: Duration,
+) -> Sample {
     match cell.work {
         Work::Noop => dispatch(runtime, pool, cell, Noop),
-        Work::Busy(steps) => dispatch(runtime, pool, cell, Busy(steps)),
+        Work::Busy(time) => dispatch(runtime, pool, cell, Busy(steps_in(time, million))),
+        Work::Sleep(time) => dispatch(runtime, pool, cell, Sleep(time)),
     }
 }
 
@@ -122,6 +44,8 @@ fn dispatch<P: Pool, J: Job>(runtime: &Runtime, pool: &P, cell: &Cell, job: J) -
         Load::RoundTrip => round_trips(runtime, pool, cell.window, job),
         Load::Closed(tasks) => closed(runtime, pool, cell.window, job, tasks),
         Load::Burst(jobs) => bursts(runtime, pool, cell.window, job, jobs as u64),
+        Load::Batches(tasks) => batches(runtime, pool, job, tasks as u64),
+        Load::Push(between) => push::round(pool, between),
     }
 }
 
@@ -130,24 +54,23 @@ async fn call<P: Pool, J: Job>(pool: &P, job: J, input: u64) {
     assert_eq!(output, input + 1);
 }
 
-/// One job, awaited, and again, from a task on a runtime worker.
+/// One job, awaited, and again, from one task.
 fn round_trips<P: Pool, J: Job>(runtime: &Runtime, pool: &P, window: Duration, job: J) -> Sample {
     let pool = pool.clone();
-    let driver = runtime.spawn(async move {
+    runtime.run_one(async move {
         for input in 0..LEAD_IN {
             call(&pool, job, input).await;
         }
         let mark = Mark::now();
         let mut jobs = 0;
-        while mark.at.elapsed() < window {
+        while mark.elapsed() < window {
             for _ in 0..TRIPS_PER_LOOK {
                 call(&pool, job, jobs).await;
                 jobs += 1;
             }
         }
         mark.sample(jobs)
-    });
-    runtime.block_on(driver).expect("the driver does not panic")
+    })
 }
 
 /// Submits a burst, then awaits every job in order; repeated until the window is full.
@@ -159,18 +82,17 @@ fn bursts<P: Pool, J: Job>(
     size: u64,
 ) -> Sample {
     let pool = pool.clone();
-    let driver = runtime.spawn(async move {
+    runtime.run_one(async move {
         let mut started = Vec::with_capacity(size as usize);
         burst(&pool, job, LEAD_IN, &mut started).await;
         let mark = Mark::now();
         let mut jobs = 0;
-        while jobs == 0 || mark.at.elapsed() < window {
+        while jobs == 0 || mark.elapsed() < window {
             burst(&pool, job, size, &mut started).await;
             jobs += size;
         }
         mark.sample(jobs)
-    });
-    runtime.block_on(driver).expect("the driver does not panic")
+    })
 }
 
 async fn burst<P: Pool, J: Job>(pool: &P, job: J, size: u64, started: &mut Vec<P::Started>) {
@@ -178,6 +100,26 @@ async fn burst<P: Pool, J: Job>(pool: &P, job: J, size: u64, started: &mut Vec<P
     for (input, one) in (0..size).zip(started.drain(..)) {
         assert_eq!(P::value(one.await), input + 1);
     }
+}
+
+/// So many tasks at once, each of which submits a batch and awaits it before the next.
+fn batches<P: Pool, J: Job>(runtime: &Runtime, pool: &P, job: J, tasks: u64) -> Sample {
+    let all = (0..tasks)
+        .map(|_| -> BoxFuture<'static, ()> {
+            let pool = pool.clone();
+            Box::pin(async move {
+                let mut started = Vec::with_capacity(BATCH as usize);
+                for _ in 0..BATCHES {
+                    burst(&pool, job, BATCH, &mut started).await;
+                }
+            })
+        })
+        .collect();
+    let lead_in = pool.clone();
+    runtime.run_one(async move { burst(&lead_in, job, LEAD_IN, &mut Vec::new()).await });
+    let mark = Mark::now();
+    runtime.run(all);
+    mark.sample(tasks * BATCHES * BATCH)
 }
 
 /// `tasks` async tasks, each of which awaits job after job. Only the steady state is measured: the window opens when
@@ -190,11 +132,10 @@ fn closed<P: Pool, J: Job>(
     tasks: usize,
 ) -> Sample {
     let shared = Arc::new(Closed::default());
-    let born = Instant::now();
-    let running: Vec<_> = (0..tasks)
-        .map(|_| {
+    let all = (0..tasks)
+        .map(|_| -> BoxFuture<'static, ()> {
             let (pool, shared) = (pool.clone(), Arc::clone(&shared));
-            runtime.spawn(async move {
+            Box::pin(async move {
                 let mut input = 0;
                 while !shared.stop.load(Ordering::Relaxed) {
                     call(&pool, job, input).await;
@@ -204,35 +145,40 @@ fn closed<P: Pool, J: Job>(
             })
         })
         .collect();
-    let lap = tasks as u64;
-    let (mut mark, mut before) = shared.tally.mark();
-    while before < lap || mark.at < born + window / 4 {
-        std::thread::sleep(LOOK);
-        (mark, before) = shared.tally.mark();
-    }
-    std::thread::sleep(window);
-    let (mut end, mut after) = shared.tally.mark();
-    while after < before + 2 * lap {
-        std::thread::sleep(LOOK);
-        (end, after) = shared.tally.mark();
-    }
-    shared.stop.store(true, Ordering::Relaxed);
-    runtime.block_on(async {
-        for task in running {
-            task.await.expect("no task of this bench panics");
-        }
-    });
-    Sample {
-        jobs: after - before,
-        elapsed: end.at - mark.at,
-        usage: end.usage.since(mark.usage),
-    }
+    thread::scope(|scope| {
+        // A thread of its own, because some runtimes need this one.
+        let observer = scope.spawn(|| {
+            let sample = shared.observe(window, tasks as u64);
+            shared.stop.store(true, Ordering::Relaxed);
+            sample
+        });
+        runtime.run(all);
+        observer.join().expect("the observer does not panic")
+    })
 }
 
 #[derive(Default)]
 struct Closed {
     stop: AtomicBool,
     tally: Tally,
+}
+
+impl Closed {
+    fn observe(&self, window: Duration, lap: u64) -> Sample {
+        let born = Instant::now();
+        let (mut mark, mut before) = self.tally.mark();
+        while before < lap || mark.at < born + window / 4 {
+            thread::sleep(LOOK);
+            (mark, before) = self.tally.mark();
+        }
+        thread::sleep(window);
+        let (mut end, mut after) = self.tally.mark();
+        while after < before + 2 * lap {
+            thread::sleep(LOOK);
+            (end, after) = self.tally.mark();
+        }
+        mark.until(&end, after - before)
+    }
 }
 
 const TALLY_SLOTS: usize = 32;
@@ -273,7 +219,7 @@ impl Tally {
             let mark = Mark::now();
             let count = self.sum();
             tries += 1;
-            if mark.at.elapsed() < TOGETHER || tries == 8 {
+            if mark.elapsed() < TOGETHER || tries == 8 {
                 return (mark, count);
             }
         }

@@ -2,14 +2,18 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::runtime::Runtime;
-
-use crate::args::{self, Options, Pass};
-use crate::load::{self, Sample};
-use crate::pools::{Blocking, OfframpCpu, OfframpIo, Pool, Rayon, Tokio};
-use crate::suite::Cell;
-use crate::{CPU_THREADS, IO_THREADS, RUNTIME_WORKERS};
+use crate::args::{self, Options};
+use crate::cells::Cell;
+use crate::jobs;
+use crate::load;
+use crate::passes::Pass;
+use crate::pools::{Blocking, OfframpCpu, OfframpIo, Pool, TokioOf, TokioRayon};
+use crate::push::{COMPUTES, Computing};
+use crate::runtimes::{Kind, Runtime};
+use crate::sample::Sample;
+use crate::{CPU_THREADS, RUNTIME_WORKERS};
 
 /// More than any cell has in flight: backpressure is not what is measured here, and no peer has it.
 const CAPACITY: usize = 1 << 20;
@@ -17,22 +21,30 @@ const CAPACITY: usize = 1 << 20;
 /// What tokio takes when nothing is said.
 const TOKIO_DEFAULT: usize = 512;
 
-/// Names that the report refers to.
+/// Names that targets refer to.
 pub(crate) const OFFRAMP_IO: &str = "offramp-io";
 pub(crate) const OFFRAMP_CPU: &str = "offramp-cpu";
 pub(crate) const OFFRAMP_DEFAULT: &str = "offramp-default";
 pub(crate) const TOKIO_CAPPED: &str = "tokio-capped";
+pub(crate) const TOKIO_SHARDED: &str = "tokio-sharded";
+pub(crate) const TOKIO_DEFAULTS: &str = "tokio-default";
+pub(crate) const BLOCKING_CAPPED: &str = "blocking-capped";
+pub(crate) const BLOCKING_DEFAULT: &str = "blocking-default";
+pub(crate) const TOKIO_RAYON: &str = "tokio-rayon";
+pub(crate) const COMPUTING: &str = "computing";
 
 /// An implementation that a suite can run without knowing its type.
 pub(crate) trait Subject {
     fn name(&self) -> &'static str;
-    fn round(&self, cell: &Cell) -> Sample;
+    fn round(&self, cell: &Cell, million: Duration) -> Sample;
 }
 
 struct Entry<P> {
     name: &'static str,
     runtime: Runtime,
     pool: P,
+    /// Whose pool is measured, where the tasks run elsewhere.
+    _pools_own: Option<tokio::runtime::Runtime>,
 }
 
 impl<P: Pool> Subject for Entry<P> {
@@ -40,108 +52,183 @@ impl<P: Pool> Subject for Entry<P> {
         self.name
     }
 
-    fn round(&self, cell: &Cell) -> Sample {
-        load::round(&self.runtime, &self.pool, cell)
+    fn round(&self, cell: &Cell, million: Duration) -> Sample {
+        load::round(&self.runtime, &self.pool, cell, million)
     }
 }
 
-fn entry<P: Pool>(name: &'static str, blocking_threads: usize, pool: P) -> Box<dyn Subject> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_WORKERS)
-        .max_blocking_threads(blocking_threads)
-        .enable_all()
-        .build()
-        .expect("a tokio runtime");
-    Box::new(Entry {
-        name,
-        runtime,
-        pool,
-    })
+/// Makes the subjects of a pass.
+struct Maker {
+    kind: Kind,
+    io_threads: usize,
+    /// How long a million steps of a busy job take.
+    million: Duration,
+    /// What there is once in a process, and has to be made before its second thread.
+    sharded: Option<tokio::runtime::Builder>,
 }
 
-fn offramp_capped() -> offramp::Offload {
-    offramp::Offload::builder()
-        .io_min_threads(0)
-        .io_max_threads(IO_THREADS)
-        .cpu_threads(CPU_THREADS)
-        .capacity(CAPACITY)
-        .max_pending(CAPACITY)
-        .build()
-        .expect("a valid configuration")
+impl Maker {
+    fn builder(&self) -> tokio::runtime::Builder {
+        match self.kind {
+            Kind::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        }
+    }
+
+    fn build(
+        &self,
+        mut builder: tokio::runtime::Builder,
+        blocking_threads: usize,
+    ) -> tokio::runtime::Runtime {
+        if self.kind != Kind::CurrentThread {
+            builder.worker_threads(RUNTIME_WORKERS);
+        }
+        builder
+            .max_blocking_threads(blocking_threads)
+            .enable_all()
+            .build()
+            .expect("a tokio runtime")
+    }
+
+    fn entry<P: Pool>(&self, name: &'static str, pool: P) -> Box<dyn Subject> {
+        let runtime = Runtime::new(self.kind, || self.build(self.builder(), self.io_threads));
+        Box::new(Entry {
+            name,
+            runtime,
+            pool,
+            _pools_own: None,
+        })
+    }
+
+    fn tokio(
+        &self,
+        name: &'static str,
+        builder: tokio::runtime::Builder,
+        blocking_threads: usize,
+    ) -> Box<dyn Subject> {
+        let own = self.build(builder, blocking_threads);
+        let pool = TokioOf(own.handle().clone());
+        let (runtime, _pools_own) = match self.kind {
+            Kind::Tokio | Kind::CurrentThread => (Runtime::Tokio(own), None),
+            kind => (
+                Runtime::new(kind, || unreachable!("not one of tokio's")),
+                Some(own),
+            ),
+        };
+        Box::new(Entry {
+            name,
+            runtime,
+            pool,
+            _pools_own,
+        })
+    }
+
+    fn offload(&self) -> offramp::Offload {
+        offramp::Offload::builder()
+            .io_min_threads(0)
+            .io_max_threads(self.io_threads)
+            .cpu_threads(CPU_THREADS)
+            .capacity(CAPACITY)
+            .max_pending(CAPACITY)
+            .build()
+            .expect("a valid configuration")
+    }
+
+    fn make(&mut self, name: &'static str) -> Box<dyn Subject> {
+        match name {
+            OFFRAMP_IO => self.entry(name, OfframpIo(self.offload())),
+            OFFRAMP_CPU => self.entry(name, OfframpCpu(self.offload())),
+            OFFRAMP_DEFAULT => {
+                let offload = offramp::Offload::builder()
+                    .capacity(CAPACITY)
+                    .max_pending(CAPACITY)
+                    .build()
+                    .expect("a valid configuration");
+                self.entry(name, OfframpIo(offload))
+            }
+            TOKIO_CAPPED => self.tokio(name, self.builder(), self.io_threads),
+            TOKIO_DEFAULTS => self.tokio(name, self.builder(), TOKIO_DEFAULT),
+            TOKIO_SHARDED => {
+                let builder = self.sharded.take().expect("made at first, for one subject");
+                self.tokio(name, builder, self.io_threads)
+            }
+            BLOCKING_CAPPED => {
+                let cap = NonZeroUsize::new(self.io_threads).expect("at least one thread");
+                blocking::set_max_blocking_threads(cap);
+                self.entry(name, Blocking)
+            }
+            BLOCKING_DEFAULT => self.entry(name, Blocking),
+            TOKIO_RAYON => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(CPU_THREADS);
+                self.entry(
+                    name,
+                    TokioRayon(Arc::new(pool.build().expect("a rayon pool"))),
+                )
+            }
+            COMPUTING => {
+                let steps = jobs::steps_in(COMPUTES, self.million);
+                self.entry(name, Computing { steps })
+            }
+            other => unreachable!("no subject is called {other}"),
+        }
+    }
 }
 
-fn offramp_default() -> offramp::Offload {
-    offramp::Offload::builder()
-        .capacity(CAPACITY)
-        .max_pending(CAPACITY)
-        .build()
-        .expect("a valid configuration")
+/// tokio's sharded queue is chosen by a variable that is read when a builder is made. (The builder's method for it is
+/// there only with `--cfg tokio_unstable`, which would change all the rest of tokio, too.)
+fn sharded(builder: impl FnOnce() -> tokio::runtime::Builder) -> tokio::runtime::Builder {
+    const VARIABLE: &str = "TOKIO_UNSTABLE_SHARDED_BLOCKING_QUEUE";
+    // SAFETY: this process has no other thread yet.
+    unsafe { std::env::set_var(VARIABLE, "1") };
+    let builder = builder();
+    // SAFETY: as above.
+    unsafe { std::env::remove_var(VARIABLE) };
+    builder
 }
 
-/// How an implementation is made; its name is handed in.
-type Make = fn(&'static str) -> Box<dyn Subject>;
-
-fn make_offramp_io(name: &'static str) -> Box<dyn Subject> {
-    entry(name, IO_THREADS, OfframpIo(offramp_capped()))
-}
-
-fn make_offramp_cpu(name: &'static str) -> Box<dyn Subject> {
-    entry(name, IO_THREADS, OfframpCpu(offramp_capped()))
-}
-
-fn make_offramp_default(name: &'static str) -> Box<dyn Subject> {
-    entry(name, IO_THREADS, OfframpIo(offramp_default()))
-}
-
-fn make_tokio_capped(name: &'static str) -> Box<dyn Subject> {
-    entry(name, IO_THREADS, Tokio)
-}
-
-fn make_tokio_default(name: &'static str) -> Box<dyn Subject> {
-    entry(name, TOKIO_DEFAULT, Tokio)
-}
-
-fn make_blocking_capped(name: &'static str) -> Box<dyn Subject> {
-    let cap = NonZeroUsize::new(IO_THREADS).expect("at least one thread");
-    blocking::set_max_blocking_threads(cap);
-    entry(name, IO_THREADS, Blocking)
-}
-
-fn make_blocking_default(name: &'static str) -> Box<dyn Subject> {
-    entry(name, IO_THREADS, Blocking)
-}
-
-fn make_rayon(name: &'static str) -> Box<dyn Subject> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(CPU_THREADS)
-        .build();
-    let pool = Arc::new(pool.expect("a rayon pool"));
-    entry(name, IO_THREADS, Rayon(pool))
-}
-
-/// The implementations of a pass. Those that are filtered out are never made, so they have no threads.
-pub(crate) fn of_pass(pass: Pass, options: &Options) -> Vec<Box<dyn Subject>> {
-    let makers: &[(&'static str, Make)] = match pass {
-        Pass::SameCap | Pass::OneCpu => &[
-            (OFFRAMP_IO, make_offramp_io),
-            (TOKIO_CAPPED, make_tokio_capped),
-            ("blocking-capped", make_blocking_capped),
-        ],
-        Pass::CpuPools | Pass::OneCpuPools => &[
-            (OFFRAMP_CPU, make_offramp_cpu),
-            ("rayon-oneshot", make_rayon),
-        ],
+fn names(pass: Pass) -> &'static [&'static str] {
+    match pass {
+        Pass::CpuPools | Pass::OneCpuPools => &[OFFRAMP_CPU, OFFRAMP_IO, TOKIO_RAYON],
         Pass::Defaults => &[
-            (OFFRAMP_IO, make_offramp_io),
-            (OFFRAMP_DEFAULT, make_offramp_default),
-            ("tokio-default", make_tokio_default),
-            ("blocking-default", make_blocking_default),
+            OFFRAMP_IO,
+            OFFRAMP_DEFAULT,
+            TOKIO_DEFAULTS,
+            BLOCKING_DEFAULT,
         ],
+        Pass::Push => &[
+            OFFRAMP_IO,
+            TOKIO_CAPPED,
+            TOKIO_SHARDED,
+            BLOCKING_CAPPED,
+            COMPUTING,
+        ],
+        Pass::Futexes => &[
+            OFFRAMP_IO,
+            OFFRAMP_CPU,
+            TOKIO_CAPPED,
+            TOKIO_SHARDED,
+            BLOCKING_CAPPED,
+            TOKIO_RAYON,
+        ],
+        Pass::Flat => &[OFFRAMP_IO, TOKIO_CAPPED, BLOCKING_CAPPED],
+        _ => &[OFFRAMP_IO, TOKIO_CAPPED, TOKIO_SHARDED, BLOCKING_CAPPED],
+    }
+}
+
+/// The implementations of a pass. Those that are filtered out are never made, so they have no threads. To be called
+/// before the process has a second thread.
+pub(crate) fn of_pass(pass: Pass, million: Duration, options: &Options) -> Vec<Box<dyn Subject>> {
+    let names = names(pass);
+    let mut maker = Maker {
+        kind: pass.runtime(),
+        io_threads: pass.io_threads(),
+        million,
+        sharded: None,
     };
-    let names: Vec<&str> = makers.iter().map(|(name, _)| *name).collect();
-    makers
+    maker.sharded = Some(sharded(|| maker.builder()));
+    names
         .iter()
-        .filter(|(name, _)| args::admits(&options.implementations, name, &names))
-        .map(|(name, make)| make(name))
+        .filter(|name| args::admits(&options.implementations, name, names))
+        .map(|name| maker.make(name))
         .collect()
 }
