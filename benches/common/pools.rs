@@ -26,6 +26,21 @@ pub(crate) trait Pool: Clone + Send + Sync + 'static {
     /// The job's own value.
     fn value(outcome: <Self::Started as Future>::Output) -> u64;
 
+    /// Submits all, then awaits them in order.
+    fn all<F>(&self, works: impl Iterator<Item = F> + Send) -> impl Future<Output = Vec<u64>> + Send
+    where
+        F: FnOnce() -> u64 + Send + 'static,
+    {
+        let started: Vec<_> = works.map(|work| self.start(work)).collect();
+        async move {
+            let mut outputs = Vec::with_capacity(started.len());
+            for one in started {
+                outputs.push(Self::value(one.await));
+            }
+            outputs
+        }
+    }
+
     /// Submits and awaits.
     fn call<F>(&self, work: F) -> impl Future<Output = u64> + Send
     where

@@ -17,6 +17,8 @@ pub(crate) enum Load {
     Closed(usize),
     /// So many submitted, then awaited in order.
     Burst(usize),
+    /// So many handed over together, where there is a call for that, and awaited together.
+    Together(usize),
     /// So many tasks, each submitting and awaiting batch after batch.
     Batches(usize),
     /// Each submission timed.
@@ -72,6 +74,13 @@ const SLEEPING: [Line; 2] = [
     ("sleep-burst-64", "bursts of 64 jobs that sleep for 500 us", Load::Burst(64), SLEEP),
 ];
 
+const TOGETHER: Line = (
+    "bulk-64",
+    "64 empty jobs, handed over together",
+    Load::Together(64),
+    Work::Noop,
+);
+
 #[rustfmt::skip]
 const SUBMITTERS: [Line; 3] = [
     ("submit-1", "1 task that submits", Load::Batches(1), Work::Noop),
@@ -100,7 +109,7 @@ fn lines(pass: Pass) -> Vec<Line> {
         all.filter(|(name, ..)| names.contains(name)).collect()
     };
     match pass {
-        Pass::SameCap => NOOP.into_iter().chain(BUSY).collect(),
+        Pass::SameCap => NOOP.into_iter().chain([TOGETHER]).chain(BUSY).collect(),
         Pass::OneCpu => {
             let busy = some(&["1us-64", "10us-64", "100us-64"]);
             NOOP.into_iter().chain(busy).collect()

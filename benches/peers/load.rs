@@ -44,6 +44,7 @@ fn dispatch<P: Pool, J: Job>(runtime: &Runtime, pool: &P, cell: &Cell, job: J) -
         Load::RoundTrip => round_trips(runtime, pool, cell.window, job),
         Load::Closed(tasks) => closed(runtime, pool, cell.window, job, tasks),
         Load::Burst(jobs) => bursts(runtime, pool, cell.window, job, jobs as u64),
+        Load::Together(jobs) => together(runtime, pool, cell.window, job, jobs as u64),
         Load::Batches(tasks) => batches(runtime, pool, job, tasks as u64),
         Load::Push(between) => push::round(pool, between),
     }
@@ -100,6 +101,32 @@ async fn burst<P: Pool, J: Job>(pool: &P, job: J, size: u64, started: &mut Vec<P
     for (input, one) in (0..size).zip(started.drain(..)) {
         assert_eq!(P::value(one.await), input + 1);
     }
+}
+
+/// Has so many run together, and again until the window is full.
+fn together<P: Pool, J: Job>(
+    runtime: &Runtime,
+    pool: &P,
+    window: Duration,
+    job: J,
+    size: u64,
+) -> Sample {
+    let pool = pool.clone();
+    runtime.run_one(async move {
+        let all = async || {
+            let works = (0..size).map(|input| move || job.run(input));
+            let outputs = pool.all(works).await;
+            assert!((0..size).all(|input| outputs[input as usize] == input + 1));
+        };
+        all().await;
+        let mark = Mark::now();
+        let mut jobs = 0;
+        while mark.elapsed() < window {
+            all().await;
+            jobs += size;
+        }
+        mark.sample(jobs)
+    })
 }
 
 /// So many tasks at once, each of which submits a batch and awaits it before the next.

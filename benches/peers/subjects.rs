@@ -23,6 +23,7 @@ const TOKIO_DEFAULT: usize = 512;
 
 /// Names that targets refer to.
 pub(crate) const OFFRAMP_IO: &str = "offramp-io";
+pub(crate) const OFFRAMP_BULK: &str = "offramp-bulk";
 pub(crate) const OFFRAMP_CPU: &str = "offramp-cpu";
 pub(crate) const OFFRAMP_DEFAULT: &str = "offramp-default";
 pub(crate) const TOKIO_CAPPED: &str = "tokio-capped";
@@ -137,6 +138,7 @@ impl Maker {
     fn make(&mut self, name: &'static str) -> Box<dyn Subject> {
         match name {
             OFFRAMP_IO => self.entry(name, OfframpIo(self.offload())),
+            OFFRAMP_BULK => self.entry(name, OfframpBulk(OfframpIo(self.offload()))),
             OFFRAMP_CPU => self.entry(name, OfframpCpu(self.offload())),
             OFFRAMP_DEFAULT => {
                 let offload = offramp::Offload::builder()
@@ -210,6 +212,13 @@ fn names(pass: Pass) -> &'static [&'static str] {
             BLOCKING_CAPPED,
             TOKIO_RAYON,
         ],
+        Pass::SameCap => &[
+            OFFRAMP_IO,
+            OFFRAMP_BULK,
+            TOKIO_CAPPED,
+            TOKIO_SHARDED,
+            BLOCKING_CAPPED,
+        ],
         Pass::Flat => &[OFFRAMP_IO, TOKIO_CAPPED, BLOCKING_CAPPED],
         _ => &[OFFRAMP_IO, TOKIO_CAPPED, TOKIO_SHARDED, BLOCKING_CAPPED],
     }
@@ -231,4 +240,31 @@ pub(crate) fn of_pass(pass: Pass, million: Duration, options: &Options) -> Vec<B
         .filter(|name| args::admits(&options.implementations, name, names))
         .map(|name| maker.make(name))
         .collect()
+}
+
+/// offramp's I/O pool, to which many calls are handed over together.
+#[derive(Clone)]
+struct OfframpBulk(OfframpIo);
+
+impl Pool for OfframpBulk {
+    type Started = <OfframpIo as Pool>::Started;
+
+    fn start<F>(&self, work: F) -> Self::Started
+    where
+        F: FnOnce() -> u64 + Send + 'static,
+    {
+        self.0.start(work)
+    }
+
+    fn value(outcome: <Self::Started as Future>::Output) -> u64 {
+        OfframpIo::value(outcome)
+    }
+
+    async fn all<F>(&self, works: impl Iterator<Item = F> + Send) -> Vec<u64>
+    where
+        F: FnOnce() -> u64 + Send + 'static,
+    {
+        let outcomes = offramp::offload_io_all(works).on(&self.0.0).await;
+        outcomes.into_iter().map(Self::value).collect()
+    }
 }

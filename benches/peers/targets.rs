@@ -5,8 +5,8 @@
 use crate::cells::FLAT;
 use crate::passes::Pass;
 use crate::subjects::{
-    BLOCKING_CAPPED, BLOCKING_DEFAULT, COMPUTING, OFFRAMP_CPU, OFFRAMP_IO, TOKIO_CAPPED,
-    TOKIO_DEFAULTS, TOKIO_RAYON, TOKIO_SHARDED,
+    BLOCKING_CAPPED, BLOCKING_DEFAULT, COMPUTING, OFFRAMP_BULK, OFFRAMP_CPU, OFFRAMP_IO,
+    TOKIO_CAPPED, TOKIO_DEFAULTS, TOKIO_RAYON, TOKIO_SHARDED,
 };
 
 /// What is asked of a cell.
@@ -227,10 +227,6 @@ fn cpu_pools() -> impl Iterator<Item = Target> {
 }
 
 /// All of them, in the order of the table.
-//
-// Bulk submission gets its row here once there is such a call: a cell `bulk-64` (`Load::Bulk`, which awaits what one
-// call submitted, beside `Load::Burst`) in `cells.rs`, and the pair of offramp with itself by a subject of its own,
-// `offramp-bulk`, in `same-cap`.
 pub(crate) fn all() -> Vec<Target> {
     use Measure::{Cpu, Flatness, Futexes, PushTail, Speed};
 
@@ -298,6 +294,11 @@ pub(crate) fn all() -> Vec<Target> {
             "submit-16",
             Speed,
         )
+        .wants(2.0),
+        Target {
+            pairs: vec![pair(two, OFFRAMP_BULK, OFFRAMP_IO)],
+            ..Target::tokio("64 together, one by one", two, "bulk-64", Speed)
+        }
         .wants(2.0),
         Target::alone("a submission among 16", Pass::Push, "push", PushTail)
             .wants(2.0)
