@@ -15,14 +15,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use lexopt::prelude::{Long, ValueExt};
 use offramp::Offload;
 use tokio::runtime::Runtime;
+
+use crate::options::Options;
 
 // The other benches use the rest of them.
 #[allow(dead_code)]
 #[path = "common/machine.rs"]
 mod machine;
+#[path = "common/options.rs"]
+mod options;
 #[allow(dead_code)]
 #[path = "common/stats.rs"]
 mod stats;
@@ -40,41 +43,8 @@ const WANTED: f64 = 2.0;
 const HELP: &str = "\
 read_many beside a loop of tokio::fs::read. Ratios above 1 mean that read_many is faster.
 
-  --quick      fewer rounds
   --check      exit with 1 if read_many is less than twice as fast
-  --rounds N   rounds for each concurrency
-  --seed N     seed of the order inside the rounds
 ";
-
-struct Options {
-    check: bool,
-    rounds: usize,
-    seed: u64,
-}
-
-fn options() -> Result<Option<Options>, lexopt::Error> {
-    let (mut quick, mut check, mut rounds, mut seed) = (false, false, None, 42);
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            // What cargo adds to every bench target.
-            Long("bench") => {}
-            Long("help") => return Ok(None),
-            Long("quick") => quick = true,
-            Long("check") => check = true,
-            Long("rounds") => rounds = Some(parser.value()?.parse()?),
-            Long("seed") => seed = parser.value()?.parse()?,
-            other => return Err(other.unexpected()),
-        }
-    }
-    let rounds = rounds.unwrap_or(if quick { 7 } else { 31 });
-    let options = Options {
-        check,
-        rounds,
-        seed,
-    };
-    Ok(Some(options))
-}
 
 /// The files, and how many bytes they have in all.
 fn make_files(directory: &Path) -> std::io::Result<(Vec<PathBuf>, usize)> {
@@ -214,21 +184,7 @@ fn run(options: &Options) -> std::io::Result<bool> {
 }
 
 fn main() -> ExitCode {
-    let outcome = match options() {
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Ok(Some(options)) if options.rounds == 0 => Err("--rounds: at least 1".to_owned()),
-        Ok(Some(options)) => run(&options).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("fs: {error}");
-            ExitCode::from(2)
-        }
-    }
+    options::main("fs", HELP, 1, |options| {
+        run(options).map_err(|error| error.to_string())
+    })
 }

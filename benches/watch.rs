@@ -24,15 +24,18 @@ use std::time::{Duration, Instant};
 use axum::extract::Request;
 use axum::routing::get;
 use axum::{Router, ServiceExt};
-use lexopt::prelude::{Long, ValueExt};
 use offramp::watch::{WatchLayer, Watchdog, watch};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+use crate::options::Options;
 
 // The other bench uses the rest of them.
 #[allow(dead_code)]
 #[path = "common/machine.rs"]
 mod machine;
+#[path = "common/options.rs"]
+mod options;
 #[allow(dead_code)]
 #[path = "common/stats.rs"]
 mod stats;
@@ -54,40 +57,9 @@ const IDLE: Duration = Duration::from_secs(10);
 const HELP: &str = "\
 What being watched costs.
 
-  --quick      fewer rounds
   --check      exit with 1 if a poll costs more than 3 ns, a server loses more than 1 %, or an
                idle watchdog takes more than 0.05 % of a CPU
-  --rounds N   rounds
-  --seed N     seed of the order inside the rounds
 ";
-
-struct Options {
-    check: bool,
-    rounds: usize,
-    seed: u64,
-}
-
-fn options() -> Result<Option<Options>, lexopt::Error> {
-    let (mut quick, mut check, mut rounds, mut seed) = (false, false, None, 42);
-    let mut parser = lexopt::Parser::from_env();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            // What cargo adds to every bench target.
-            Long("bench") => {}
-            Long("help") => return Ok(None),
-            Long("quick") => quick = true,
-            Long("check") => check = true,
-            Long("rounds") => rounds = Some(parser.value()?.parse()?),
-            Long("seed") => seed = parser.value()?.parse()?,
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(Some(Options {
-        check,
-        rounds: rounds.unwrap_or(if quick { 7 } else { 31 }),
-        seed,
-    }))
-}
 
 /// Never ready, and nothing else.
 struct Busy(u64);
@@ -320,20 +292,5 @@ fn run(options: &Options) -> bool {
 }
 
 fn main() -> ExitCode {
-    match options() {
-        Ok(None) => {
-            print!("{HELP}");
-            ExitCode::SUCCESS
-        }
-        Ok(Some(options)) if options.rounds < 2 => {
-            eprintln!("watch: --rounds: at least 2");
-            ExitCode::from(2)
-        }
-        Ok(Some(options)) if run(&options) || !options.check => ExitCode::SUCCESS,
-        Ok(Some(_)) => ExitCode::from(1),
-        Err(error) => {
-            eprintln!("watch: {error}");
-            ExitCode::from(2)
-        }
-    }
+    options::main("watch", HELP, 2, |options| Ok(run(options)))
 }
