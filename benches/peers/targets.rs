@@ -241,7 +241,9 @@ pub(crate) fn all() -> Vec<Target> {
             .wants(3.5)
             .aims_at(5.5)
             .key(),
-        Target::best("burst of 10,000", "burst-10000").wants(2.2),
+        Target::best("burst of 10,000", "burst-10000")
+            .wants(2.2)
+            .key(),
         Target::tokio("1,000 in flight, tokio capped", two, "closed-1000", Speed)
             .wants(2.0)
             .aims_at(2.8)
@@ -249,7 +251,8 @@ pub(crate) fn all() -> Vec<Target> {
         Target::best("1,000 in flight", "closed-1000").wants(1.5),
         Target::tokio("10,000 in flight, tokio capped", two, "closed-10000", Speed)
             .wants(2.0)
-            .aims_at(2.8),
+            .aims_at(2.8)
+            .key(),
         Target::best("10,000 in flight", "closed-10000").wants(1.5),
         Target::tokio("64 in flight, tokio capped", two, "closed-64", Speed)
             .wants(1.4)
