@@ -4,7 +4,7 @@
 //! at each start and end. Nobody waits for anybody: a reader that finds a slot changed
 //! under its eyes leaves it out.
 
-use crate::core::job::Header;
+use crate::core::job_ref::JobRef;
 use crate::core::unwind::contain;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
@@ -84,7 +84,7 @@ impl Activity {
     }
 
     /// `job` runs from `start` on.
-    pub(crate) fn show(&self, job: &Header, start: u64) -> Shown {
+    pub(crate) fn show(&self, job: JobRef<'_>, start: u64) -> Shown {
         let last = LAST.try_with(|last| last.try_borrow_mut().ok()?.take());
         let slot = match last {
             Ok(Some((id, slot))) if id == self.id => slot,

@@ -279,7 +279,7 @@ where
             self.label.is_none() && self.deadline.is_none() && !must_run && lane.is_none();
         let extension = (!is_plain).then(|| {
             let label = self.label.take();
-            Box::new(Extension::new(label, self.deadline, must_run, lane))
+            Extension::new(label, self.deadline, must_run, lane)
         });
         let body = Body::<F, R, Form>::new(closure, offload.hooks());
         #[cfg(feature = "tokio")]

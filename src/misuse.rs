@@ -1,7 +1,7 @@
 //! Misuse: call sites whose jobs are in the wrong pool, or run for much longer than they used
 //! to. Seen by a look at every few jobs.
 
-use crate::core::job::Header;
+use crate::core::job_ref::JobRef;
 use crate::core::unwind::contain;
 use crate::pool::Kind;
 use parking_lot::Mutex;
@@ -159,7 +159,7 @@ impl Sites {
     }
 
     /// The job of `sample` has run for `ran`, here.
-    pub(crate) fn look(&self, sample: &Sample, job: &Header, ran: u64) {
+    pub(crate) fn look(&self, sample: &Sample, job: JobRef<'_>, ran: u64) {
         let ran = Duration::from_nanos(ran);
         let now = thread_time::on_cpu().unwrap_or_default();
         let on_cpu = now.saturating_sub(sample.on_cpu).min(ran);

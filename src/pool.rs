@@ -5,7 +5,8 @@ use crate::backend::{Backend, Turns};
 use crate::clock;
 use crate::core::alarms::Alarm;
 use crate::core::caller::{Caller, Cancelled, Left};
-use crate::core::job::{Ended, Failure, Header};
+use crate::core::job::{Ended, Failure};
+use crate::core::job_ref::JobRef;
 use crate::core::lane_state::LaneState;
 use crate::core::queue::Queue;
 use crate::core::running::{Freed, Running};
@@ -240,7 +241,7 @@ impl Turns {
     }
 
     /// A job starts `now`, or a little later, unless its time is over or nobody wants it.
-    fn begin(&self, header: &Header, is_unwanted: bool, now: u64) -> Result<u64, Failure> {
+    fn begin(&self, header: JobRef<'_>, is_unwanted: bool, now: u64) -> Result<u64, Failure> {
         let counters = &self.pool().counters;
         // The wait for the lock must not make one start too late.
         let start = if header.deadline().is_some() {

@@ -43,11 +43,11 @@ pub(crate) struct Alike<'a> {
 
 impl Alike<'_> {
     /// For one of them.
-    fn extension(&self) -> Option<Box<Extension>> {
+    fn extension(&self) -> Option<Extension> {
         let is_plain = self.label.is_none() && self.deadline.is_none() && self.lane.is_none();
         (!is_plain).then(|| {
             let (label, lane) = (self.label.cloned(), self.lane.clone());
-            Box::new(Extension::new(label, self.deadline, false, lane))
+            Extension::new(label, self.deadline, false, lane)
         })
     }
 }
@@ -59,7 +59,7 @@ impl Turns {
         work: W,
         limit: Limit,
         waker: Option<Waker>,
-        extension: Option<Box<Extension>>,
+        extension: Option<Extension>,
         call_site: &'static Location<'static>,
     ) -> Result<Caller<W::Output>, (W, OffloadError)> {
         let pool = self.pool();

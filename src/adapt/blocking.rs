@@ -70,7 +70,7 @@ use std::sync::{Arc, OnceLock};
 ///
 /// # Cost
 ///
-/// That of a call in a [`lane`](Offloaded::lane), two allocations; with an interrupt three.
+/// That of a call in a [`lane`](Offloaded::lane), one allocation; with an interrupt two.
 pub struct Blocking<T: Send + 'static> {
     slot: Arc<Slot<T>>,
     interrupt: Option<Hook>,

@@ -6,6 +6,7 @@
 //! to, and then go on without.
 
 use super::job::{Failure, Header};
+use super::job_ref::JobRef;
 use super::lane_state::LaneState;
 use super::lanes::Lanes;
 use super::queue::Queue;
@@ -249,7 +250,7 @@ impl Lanes {
         }
         // SAFETY: `&mut self` is the lock; jobs are alive while they are linked.
         let claimed = |job: NonNull<Header>| unsafe {
-            let header = job.as_ref();
+            let header = JobRef::new(job);
             if header.must_run() {
                 return None;
             }

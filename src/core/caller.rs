@@ -2,6 +2,7 @@
 
 use super::extension::Expired;
 use super::job::{self, Ended, Failure, Header};
+use super::job_ref::JobRef;
 use super::lane_state::LaneState;
 use super::queue::Queue;
 use super::state::{Cancel, Leave, Poll};
@@ -71,9 +72,9 @@ impl<R> Caller<R> {
         }
     }
 
-    fn header(&self) -> &Header {
+    fn header(&self) -> JobRef<'_> {
         // SAFETY: the caller side keeps the job alive.
-        unsafe { self.job.as_ref() }
+        unsafe { JobRef::new(self.job) }
     }
 
     /// The lane it waits in, if it named one.
@@ -88,7 +89,8 @@ impl<R> Caller<R> {
     /// The output, or `None` after storing `waker` to be woken by the end. After
     /// an output the caller side has ended and nothing may be called any more.
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, Failure>> {
-        let state = &self.header().state;
+        let header = self.header();
+        let state = &header.state;
         let mut found = state.poll();
         if found == Poll::Set {
             // SAFETY: stored, and only read.
@@ -252,7 +254,7 @@ impl<R> Caller<R> {
 }
 
 impl<R> TakenBack<R> {
-    pub(crate) fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> JobRef<'_> {
         self.caller.header()
     }
 

@@ -5,6 +5,7 @@
 
 use super::admission::Permit;
 use super::job::Header;
+use super::job_ref::JobRef;
 use super::queue::Queue;
 use crate::sync::planted;
 use std::ptr::{self, NonNull};
@@ -82,7 +83,7 @@ impl Queue {
                 permit
             };
             // SAFETY: still ours.
-            self.cancel_permit(permit, unsafe { newest.as_ref() }.lane());
+            self.cancel_permit(permit, unsafe { JobRef::new(newest) }.lane());
             return Err(chain);
         }
         Ok(())

@@ -12,7 +12,7 @@ pub(crate) struct Expired {
     pub(crate) ran: u64,
 }
 
-/// What only some jobs carry, in an allocation of its own.
+/// What only some jobs carry, in front of their headers.
 #[derive(Debug, Default)]
 pub(crate) struct Extension {
     pub(crate) label: Option<Cow<'static, str>>,

@@ -2,27 +2,32 @@
 //! two sides need to agree.
 //!
 //! ```text
-//!   ┌────────────── Header ──────────────┬────── payload ──────┐
-//!   │ state │ links │ waker │ queued │ … │ closure  or  output │
-//!   └────────────────────────────────────┴─────────────────────┘
+//!  ┌─────────────┬────────────── Header ──────────────┬────── payload ──────┐
+//!  │ [extension] │ state │ links │ waker │ queued │ … │ closure  or  output │
+//!  └─────────────┴────────────────────────────────────┴─────────────────────┘
 //! ```
 //!
-//! Who may touch which cell is the table at [`State`](super::state::State); the
-//! links belong to the submitter until the push, then to whoever holds the
-//! scheduler's lock.
+//! What only some jobs carry lies in front, so that the rest is the same for all; how far in
+//! front the header says. A job's pointers are to its header and made from that to the
+//! whole, so they reach all of it; a `&Header` reaches no more than the header, hence
+//! [`JobRef`].
+//!
+//! Who may touch which cell is the table at [`State`](super::state::State); links and place
+//! belong to the submitter until the push, then to whoever holds the scheduler's lock.
 
 use super::extension::{Expired, Extension};
-use super::lane_state::LaneState;
+use super::job_ref::JobRef;
+use super::slot::Slot;
 use super::state::{Cancel, State};
 use super::unwind::{Payload, contain, drop_payload};
 use super::view::Job;
 use crate::cancel::Stopped;
-use crate::sync::{Ordering, UnsafeCell};
+use crate::sync::UnsafeCell;
 use std::borrow::Cow;
-use std::mem::{ManuallyDrop, MaybeUninit};
+use std::mem::{ManuallyDrop, MaybeUninit, offset_of};
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::task::Waker;
 
 /// What a job runs. `Output` is what its caller gets.
@@ -64,25 +69,32 @@ pub(crate) enum Ended {
 
 pub(crate) struct Header {
     pub(crate) state: State,
+    /// Beside the state, where there is room for it.
+    pub(crate) place: UnsafeCell<Place>,
+    /// So many bytes in front of the header its extension begins.
+    extension: Option<NonZeroU32>,
     pub(crate) links: UnsafeCell<Links>,
-    slot: UnsafeCell<Slot>,
+    pub(super) slot: UnsafeCell<Slot>,
     vtable: &'static Vtable,
     /// Where the call was made.
     call_site: &'static Location<'static>,
     /// When the job was pushed, in the clock's nanoseconds.
     pub(crate) queued_at: u64,
-    extension: Option<Box<Extension>>,
     #[cfg(offramp_loom)]
     _leak_check: loom::alloc::Track<()>,
 }
 
-/// Where the job is, for whoever holds the scheduler's lock.
+// Of each job that waits, so each byte counts.
+#[cfg(all(target_pointer_width = "64", not(offramp_loom)))]
+const _: () = assert!(size_of::<Header>() <= 64 && size_of::<Extension>() <= 64);
+
+/// The job's neighbours, in the inbox or in its lane.
 pub(crate) struct Links {
     pub(crate) next: *mut Header,
     pub(crate) prev: *mut Header,
-    pub(crate) place: Place,
 }
 
+/// Where the job is, for whoever holds the scheduler's lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In the inbox, or drained from it and not yet in a lane.
@@ -95,14 +107,6 @@ pub(crate) enum Place {
     Out,
 }
 
-/// The waker of a waiting caller. In a cancelled shell, which nobody waits for
-/// any more, the same room is its link in the graveyard.
-union Slot {
-    empty: (),
-    waker: ManuallyDrop<Waker>,
-    grave: *mut Header,
-}
-
 struct Vtable {
     /// Runs the closure and writes the output.
     run: unsafe fn(NonNull<Header>, &Job) -> Ended,
@@ -113,7 +117,7 @@ struct Vtable {
     /// Moves the output (`Result<Output, Failure>`) to the address.
     take_output: unsafe fn(NonNull<Header>, *mut ()),
     drop_output: unsafe fn(NonNull<Header>),
-    /// Frees the memory; the payload is empty by now.
+    /// Frees the memory, with the extension; the payload is empty by now.
     free: unsafe fn(NonNull<Header>),
 }
 
@@ -128,42 +132,71 @@ union Content<W: Work> {
     output: ManuallyDrop<Result<W::Output, Failure>>,
 }
 
+/// A job that carries more.
+#[repr(C)]
+struct Extended<W: Work> {
+    extension: Extension,
+    cell: Cell<W>,
+}
+
+impl<W: Work> Extended<W> {
+    /// From the extension to the header: the former's size, or more if the closure or its
+    /// output wants to be aligned to more. Alignments end long before a `u32` does.
+    const BEFORE: NonZeroU32 = {
+        let before = offset_of!(Self, cell);
+        assert!(before <= u32::MAX as usize);
+        NonZeroU32::new(before as u32).expect("the extension has a size")
+    };
+
+    /// Memory for one, its cell to be written.
+    fn room(extension: Extension) -> NonNull<Cell<W>> {
+        let room = Box::into_raw(Box::<Self>::new_uninit()).cast::<Self>();
+        // SAFETY: ours, and for one. Pointers to its parts that are made from that to the
+        // whole, without a reference between, stay good for the whole.
+        unsafe {
+            (&raw mut (*room).extension).write(extension);
+            NonNull::new_unchecked(&raw mut (*room).cell)
+        }
+    }
+}
+
 /// Allocates a job in state QUEUED.
 pub(crate) fn allocate<W: Work>(
     work: W,
     queued_at: u64,
     waker: Option<Waker>,
-    extension: Option<Box<Extension>>,
+    extension: Option<Extension>,
     call_site: &'static Location<'static>,
 ) -> NonNull<Header> {
     let state = State::new(waker.is_some());
-    let slot = match waker {
-        Some(waker) => Slot {
-            waker: ManuallyDrop::new(waker),
-        },
-        None => Slot { empty: () },
+    let (room, extension) = match extension {
+        None => (Cell::<W>::room(), None),
+        Some(extension) => (Extended::<W>::room(extension), Some(Extended::<W>::BEFORE)),
     };
-    let cell = Box::new(Cell {
+    let cell = Cell {
         header: Header {
             state,
+            place: UnsafeCell::new(Place::Inbox),
+            extension,
             links: UnsafeCell::new(Links {
                 next: ptr::null_mut(),
                 prev: ptr::null_mut(),
-                place: Place::Inbox,
             }),
-            slot: UnsafeCell::new(slot),
+            slot: UnsafeCell::new(Slot::new(waker)),
             vtable: &Cell::<W>::VTABLE,
             call_site,
             queued_at,
-            extension,
             #[cfg(offramp_loom)]
             _leak_check: loom::alloc::Track::new(()),
         },
         payload: UnsafeCell::new(Content {
             work: ManuallyDrop::new(work),
         }),
-    });
-    NonNull::from(Box::leak(cell)).cast()
+    };
+    // SAFETY: room for a cell, which nobody else knows.
+    unsafe { room.write(cell) };
+    // `repr(C)` puts the header first.
+    room.cast()
 }
 
 /// Takes a job apart that was never pushed, and gives the closure back.
@@ -172,16 +205,19 @@ pub(crate) fn allocate<W: Work>(
 ///
 /// `job` comes from `allocate::<W>`, was never pushed, and is not used again.
 pub(crate) unsafe fn dismantle<W: Work>(job: NonNull<Header>) -> W {
-    // SAFETY: sole owner by contract; `repr(C)` puts the header first.
-    let cell = unsafe { Box::from_raw(job.cast::<Cell<W>>().as_ptr()) };
+    // SAFETY: a live `Cell<W>` by contract.
+    let cell = unsafe { Cell::<W>::of(job) };
     if let Cancel::Won { waker: true } = cell.header.state.cancel() {
         // SAFETY: the transition gave us the full slot.
         let waker = unsafe { cell.header.take_waker() };
         contain(|| drop(waker));
     }
-    // SAFETY: never claimed, so the closure is still there.
-    cell.payload
-        .with_mut(|content| unsafe { ManuallyDrop::take(&mut (*content).work) })
+    // SAFETY: sole owner by contract; never claimed, so the closure is still there.
+    unsafe {
+        let work = cell.take_work();
+        Cell::<W>::free(job);
+        work
+    }
 }
 
 /// Drops an output that nobody wants. A panic in that ends there.
@@ -202,6 +238,11 @@ impl<W: Work> Cell<W> {
         drop_output: Self::drop_output,
         free: Self::free,
     };
+
+    /// Memory for one, to be written.
+    fn room() -> NonNull<Self> {
+        NonNull::from(Box::leak(Box::<Self>::new_uninit())).cast()
+    }
 
     /// # Safety
     ///
@@ -241,7 +282,8 @@ impl<W: Work> Cell<W> {
             Ok(Ok(value)) => (Ended::Completed, Ok(value)),
             Ok(Err(stopped)) => (Ended::Stopped, Err(Failure::Stopped(stopped))),
             Err(payload) => {
-                let label = cell.header.label().cloned();
+                // SAFETY: alive until its worker completes it.
+                let label = unsafe { JobRef::new(job) }.label().cloned();
                 (Ended::Panicked, Err(Failure::Panicked { payload, label }))
             }
         };
@@ -292,106 +334,46 @@ impl<W: Work> Cell<W> {
     }
 
     unsafe fn free(job: NonNull<Header>) {
-        // SAFETY: the later of the two sides frees, once.
-        drop(unsafe { Box::from_raw(job.cast::<Self>().as_ptr()) });
+        // SAFETY: the later of the two sides frees, once, what `allocate` made the one way or
+        // the other; the pointer is good for all of it.
+        unsafe {
+            match job.as_ref().extension {
+                None => drop(Box::from_raw(job.cast::<Self>().as_ptr())),
+                Some(before) => drop(Box::from_raw(in_front::<Extended<W>>(job, before).as_ptr())),
+            }
+        }
     }
 }
 
 impl Header {
-    pub(crate) fn label(&self) -> Option<&Cow<'static, str>> {
-        self.extension.as_deref()?.label.as_ref()
-    }
-
-    /// When the job is not worth anything any more, in the clock's nanoseconds.
-    pub(crate) fn deadline(&self) -> Option<u64> {
-        self.extension.as_deref()?.deadline
-    }
-
-    pub(crate) fn lane(&self) -> Option<&Arc<LaneState>> {
-        self.extension.as_deref()?.lane.as_ref()
-    }
-
     pub(crate) fn call_site(&self) -> &'static Location<'static> {
         self.call_site
-    }
-
-    pub(crate) fn must_run(&self) -> bool {
-        self.extension
-            .as_deref()
-            .is_some_and(|extension| extension.must_run)
-    }
-
-    /// Worker: the job starts now. Told to its caller should its deadline pass.
-    pub(crate) fn set_started(&self, now: u64) {
-        if let Some(extension) = &self.extension {
-            // ORDERING: Relaxed: a number for a message, no decision.
-            extension.started_at.store(now, Ordering::Relaxed);
-        }
-    }
-
-    /// How far it has got by `now`.
-    pub(crate) fn progress(&self, now: u64) -> Expired {
-        let started_at = match &self.extension {
-            Some(extension) => extension.started_at.load(Ordering::Relaxed),
-            None => 0,
-        };
-        let start = if started_at == 0 { now } else { started_at };
-        Expired {
-            waited: start.saturating_sub(self.queued_at),
-            ran: now.saturating_sub(start),
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The caller owns the waker slot, which is full; it is empty afterwards.
-    pub(crate) unsafe fn take_waker(&self) -> Waker {
-        // SAFETY: by contract. A read, because the caller side may compare the
-        // stored waker with its own at the same time.
-        let waker = self
-            .slot
-            .with(|slot| unsafe { ptr::read(&raw const (*slot).waker) });
-        ManuallyDrop::into_inner(waker)
-    }
-
-    /// # Safety
-    ///
-    /// The caller owns the waker slot, which is empty.
-    pub(crate) unsafe fn put_waker(&self, waker: Waker) {
-        // SAFETY: by contract.
-        self.slot
-            .with_mut(|slot| unsafe { (*slot).waker = ManuallyDrop::new(waker) });
-    }
-
-    /// # Safety
-    ///
-    /// Caller side, after seeing that a waker is stored: it may be taken
-    /// meanwhile, but not changed.
-    pub(crate) unsafe fn stored_waker_wakes(&self, waker: &Waker) -> bool {
-        self.slot
-            // SAFETY: by contract; `will_wake` compares two pointers.
-            .with(|slot| unsafe { (*slot).waker.will_wake(waker) })
-    }
-
-    /// # Safety
-    ///
-    /// The job is cancelled and the caller owns its empty waker slot.
-    pub(crate) unsafe fn put_grave(&self, next: *mut Header) {
-        // SAFETY: by contract.
-        self.slot.with_mut(|slot| unsafe { (*slot).grave = next });
-    }
-
-    /// # Safety
-    ///
-    /// The shell was taken out of the graveyard by the caller.
-    pub(crate) unsafe fn grave(&self) -> *mut Header {
-        // SAFETY: by contract.
-        self.slot.with(|slot| unsafe { (*slot).grave })
     }
 }
 
 // What follows is called through a pointer, because the header's memory may end
-// with the call.
+// with the call, or because it reaches beyond the header.
+
+/// What the job carries that others do not.
+///
+/// # Safety
+///
+/// The job is alive for `'a`.
+pub(super) unsafe fn extension<'a>(job: NonNull<Header>) -> Option<&'a Extension> {
+    // SAFETY: alive by contract; `allocate` wrote the one before it told of it.
+    unsafe {
+        let before = job.as_ref().extension?;
+        Some(in_front(job, before).as_ref())
+    }
+}
+
+/// # Safety
+///
+/// `before` is the one of `job`, and what is there is a `T`.
+unsafe fn in_front<T>(job: NonNull<Header>, before: NonZeroU32) -> NonNull<T> {
+    // SAFETY: by contract within the allocation, all of which the pointer was made for.
+    unsafe { job.byte_sub(before.get() as usize) }.cast()
+}
 
 /// # Safety
 ///
@@ -444,3 +426,7 @@ pub(crate) unsafe fn free(job: NonNull<Header>) {
     // SAFETY: by contract.
     unsafe { (job.as_ref().vtable.free)(job) }
 }
+
+#[cfg(all(test, not(offramp_loom)))]
+#[path = "job_tests.rs"]
+mod tests;

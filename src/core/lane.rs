@@ -21,6 +21,16 @@ pub(super) unsafe fn links<R>(job: *mut Header, f: impl FnOnce(&mut Links) -> R)
     unsafe { (*job).links.with_mut(|links| f(&mut *links)) }
 }
 
+/// The same to where it is.
+///
+/// # Safety
+///
+/// As [`links`].
+pub(super) unsafe fn placed<R>(job: *mut Header, f: impl FnOnce(&mut Place) -> R) -> R {
+    // SAFETY: by contract; the lock makes the access exclusive.
+    unsafe { (*job).place.with_mut(|place| f(&mut *place)) }
+}
+
 impl Lane {
     pub(super) const fn new() -> Self {
         Self {
@@ -74,8 +84,8 @@ impl Lane {
         let last = self.last;
         // SAFETY: by contract; `last` is linked here, so it is alive.
         unsafe {
+            placed(job, |place| *place = Place::Lane);
             links(job, |job| {
-                job.place = Place::Lane;
                 job.prev = last;
                 job.next = ptr::null_mut();
             });
@@ -94,10 +104,8 @@ impl Lane {
     pub(super) unsafe fn unlink(&mut self, job: *mut Header) {
         // SAFETY: by contract; the neighbours are linked here too.
         unsafe {
-            let (prev, next) = links(job, |job| {
-                job.place = Place::Out;
-                (job.prev, job.next)
-            });
+            placed(job, |place| *place = Place::Out);
+            let (prev, next) = links(job, |job| (job.prev, job.next));
             if prev.is_null() {
                 self.first = next;
             } else {

@@ -7,7 +7,8 @@
 
 use super::inbox::Inbox;
 use super::job::{Header, Place, free};
-use super::lane::{Lane, links};
+use super::job_ref::JobRef;
+use super::lane::{Lane, links, placed};
 use super::lane_state::LaneState;
 use super::line::Line;
 use super::places::{FEW, SHARED};
@@ -294,12 +295,12 @@ impl Lanes {
         let job = self.oldest_first;
         // SAFETY: as in `reverse_one`; a buried job is in no graveyard any more.
         unsafe {
-            let (next, place) = links(job, |job| (job.next, job.place));
-            self.oldest_first = next;
-            if place == Place::Buried {
+            self.oldest_first = links(job, |job| job.next);
+            if placed(job, |place| *place) == Place::Buried {
                 self.release(job);
             } else {
-                let (place, since) = (self.place_of(&*job), (*job).queued_at);
+                let known = JobRef::new(NonNull::new_unchecked(job));
+                let (place, since) = (self.place_of(known), known.queued_at);
                 let seat = &mut self.seats[place];
                 if seat.jobs.is_empty() {
                     seat.pace.begin(since);
@@ -322,10 +323,10 @@ impl Lanes {
         // SAFETY: `&mut self` is the lock; the queue side is alive until
         // `release`, which is called once: here, or when a buried one comes out.
         unsafe {
-            match links(shell, |links| links.place) {
-                Place::Inbox => links(shell, |links| links.place = Place::Buried),
+            match placed(shell, |place| *place) {
+                Place::Inbox => placed(shell, |place| *place = Place::Buried),
                 Place::Lane => {
-                    let place = self.place_of(&*shell);
+                    let place = self.place_of(JobRef::new(NonNull::new_unchecked(shell)));
                     self.seats[place].jobs.unlink(shell);
                     self.seats[place].len -= 1;
                     self.release(shell);
@@ -345,9 +346,7 @@ impl Lanes {
     pub(crate) unsafe fn let_go(&mut self, shell: *mut Header) {
         // SAFETY: `&mut self` is the lock; see `bury`.
         unsafe {
-            let place = links(shell, |links| {
-                std::mem::replace(&mut links.place, Place::Out)
-            });
+            let place = placed(shell, |place| std::mem::replace(place, Place::Out));
             if place == Place::Buried && !planted("lanes: buried before it was let go") {
                 self.release(shell);
             }

@@ -300,7 +300,7 @@ impl Trial {
     fn push(&mut self, lane: usize) {
         let named = self.lanes[lane].clone();
         let permit = self.queue.admit(usize::MAX, named.as_ref()).unwrap();
-        let extension = named.map(|lane| Box::new(Extension::new(None, None, false, Some(lane))));
+        let extension = named.map(|lane| Extension::new(None, None, false, Some(lane)));
         let place = std::panic::Location::caller();
         let job = job::allocate(Nothing, self.now, None, extension, place);
         // SAFETY: new: one side goes to the queue, the other to the `Caller`.
@@ -319,8 +319,8 @@ impl Trial {
         let expected = self.reference.pop(self.now);
         let taken = self.queue.next(self.now);
         let number = taken.as_ref().map(|taken| {
-            let header = ptr::from_ref(taken.job.header());
-            self.numbers[&header.addr()]
+            let header = taken.job.header();
+            self.numbers[&ptr::from_ref(&*header).addr()]
         });
         assert_eq!(number, expected.map(|(job, _)| job), "at {}", self.now);
         let (Some(taken), Some((job, lane))) = (taken, expected) else {
@@ -401,7 +401,7 @@ fn tenants_leave_nothing_in_a_pool_that_never_rests() {
     let push = |lane: Option<LaneState>| {
         let lane = lane.map(Arc::new);
         let permit = queue.admit(usize::MAX, lane.as_ref()).unwrap();
-        let extension = lane.map(|lane| Box::new(Extension::new(None, None, false, Some(lane))));
+        let extension = lane.map(|lane| Extension::new(None, None, false, Some(lane)));
         let place = std::panic::Location::caller();
         let job = job::allocate(Nothing, 0, None, extension, place);
         // SAFETY: new: one side goes to the queue, the other to the `Caller`.

@@ -1,6 +1,6 @@
 //! Where lanes have their places behind the lock, and when they lose them.
 
-use super::job::Header;
+use super::job_ref::JobRef;
 use super::lane_state::LaneState;
 use super::lanes::Lanes;
 use super::seat::Seat;
@@ -27,7 +27,7 @@ impl Lanes {
     }
 
     /// Where the lane of `job` is, from now on if need be.
-    pub(super) fn place_of(&mut self, job: &Header) -> usize {
+    pub(super) fn place_of(&mut self, job: JobRef<'_>) -> usize {
         let Some(state) = job.lane() else {
             return SHARED;
         };

@@ -6,6 +6,7 @@
 use super::admission::Permit;
 use super::inbox::{Inbox, Sealed};
 use super::job::{Failure, Header};
+use super::job_ref::JobRef;
 use super::lane_state::LaneState;
 use super::lanes::Lanes;
 use super::running::{Finished, Freed, Running};
@@ -102,7 +103,7 @@ impl Queue {
         let pushed = unsafe { self.inbox.push(job) };
         if pushed.is_err() {
             // SAFETY: still the caller's.
-            self.cancel_permit(permit, unsafe { job.as_ref() }.lane());
+            self.cancel_permit(permit, unsafe { JobRef::new(job) }.lane());
         }
         pushed
     }
@@ -121,7 +122,7 @@ impl Queue {
     pub(crate) fn claim(&self, kept: Kept) -> Option<Running> {
         let Kept { job } = kept;
         // SAFETY: its queue side is ours until `let_go`.
-        let header = unsafe { job.as_ref() };
+        let header = unsafe { JobRef::new(job) };
         match header.state.claim() {
             Claim::Run { unwanted } => {
                 self.leave(header.lane());
@@ -246,7 +247,7 @@ impl Queue {
         lanes.drain(&self.inbox, usize::MAX);
         // SAFETY: popped and claimed under the lock, as in `next`.
         lanes.retain(|job| unsafe {
-            let header = job.as_ref();
+            let header = JobRef::new(job);
             let keep = !all && header.must_run() && !planted("queue: must run, and discarded");
             if keep {
                 return true;

@@ -44,7 +44,7 @@ fn a_submitter_that_finds_the_lock_taken_goes_on() {
             Nothing,
             0,
             None,
-            Some(Box::new(extension)),
+            Some(extension),
             std::panic::Location::caller(),
         );
         // SAFETY: new: one side goes to the queue, the other to the `Caller`.

@@ -1,6 +1,7 @@
 //! The worker's side of a job, from claim to release.
 
 use super::job::{self, Ended, Failure, Header};
+use super::job_ref::JobRef;
 use super::lane_state::LaneState;
 use super::state::Complete;
 use super::unwind::contain;
@@ -61,9 +62,9 @@ impl Running {
         self
     }
 
-    pub(crate) fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> JobRef<'_> {
         // SAFETY: a claimed job lives until it is completed.
-        unsafe { self.job.as_ref() }
+        unsafe { JobRef::new(self.job) }
     }
 
     pub(super) fn charged(&self) -> Option<u64> {
@@ -119,9 +120,9 @@ impl Drop for Running {
 }
 
 impl Finished {
-    pub(crate) fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> JobRef<'_> {
         // SAFETY: alive until this side leaves, in `complete`.
-        unsafe { self.job.as_ref() }
+        unsafe { JobRef::new(self.job) }
     }
 
     pub(super) fn lane(&self) -> Option<&Arc<LaneState>> {
@@ -136,7 +137,7 @@ impl Finished {
     pub(crate) fn complete(self) -> Option<Freed> {
         let Self { job, charged } = self;
         // SAFETY: alive until this side leaves, which each arm does last.
-        let header = unsafe { job.as_ref() };
+        let header = unsafe { JobRef::new(job) };
         // Before the caller knows, whose next call may be for the same lane.
         let full = header
             .lane()

@@ -1,6 +1,7 @@
 //! [`Job`]: a running job as its closure sees it.
 
 use super::job::Header;
+use super::job_ref::JobRef;
 use std::ptr::NonNull;
 
 /// A running job as its closure sees it.
@@ -25,9 +26,9 @@ impl Job {
         self.origin
     }
 
-    pub(crate) fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> JobRef<'_> {
         // SAFETY: by the contract of `new`.
-        unsafe { self.header.as_ref() }
+        unsafe { JobRef::new(self.header) }
     }
 }
 

@@ -29,7 +29,7 @@ fn push_to(queue: &Queue, lane: Option<&Lane>, f: impl FnOnce() + Send + 'static
     });
     let extension = lane.map(|lane| {
         let lane = Some(Plain::clone(lane));
-        Box::new(Extension::new(None, None, false, lane))
+        Extension::new(None, None, false, lane)
     });
     push_work(queue, usize::MAX, work, extension).unwrap()
 }
@@ -143,7 +143,7 @@ fn an_overflow_against_claim_and_cancel() {
         canceller.join().unwrap();
         let got_in = permit.is_ok();
         if let Ok(permit) = permit {
-            let extension = Box::new(Extension::new(None, None, false, Some(lane())));
+            let extension = Extension::new(None, None, false, Some(lane()));
             let work = Task(|_: &Job| Ok(()));
             let place = std::panic::Location::caller();
             let job = super::allocate(work, 0, None, Some(extension), place);

@@ -85,7 +85,7 @@ fn push_work<W: Work>(
     queue: &Queue,
     limit: usize,
     work: W,
-    extension: Option<Box<Extension>>,
+    extension: Option<Extension>,
 ) -> Option<Caller<W::Output>> {
     let lane = extension.as_ref().and_then(|own| own.lane.as_ref());
     let permit = queue.admit(limit, lane).ok()?;
@@ -273,7 +273,7 @@ impl Seat {
         f: impl FnOnce() -> R + Send + 'static,
     ) -> Caller<R> {
         let lane = Some(std::sync::Arc::clone(lane));
-        let extension = Box::new(Extension::new(None, None, false, lane));
+        let extension = Extension::new(None, None, false, lane);
         let work = Task(move |_: &Job| Ok(f()));
         let caller = push_work(&self.0.queue, usize::MAX, work, Some(extension));
         self.0.crew.demand(self);

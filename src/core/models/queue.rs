@@ -227,7 +227,7 @@ fn a_discarding_shutdown_against_jobs_that_must_run() {
                 let queue = Arc::clone(&queue);
                 move || {
                     let plain = push(&queue, 9, || ());
-                    let extension = Box::new(Extension::new(None, None, true, None));
+                    let extension = Extension::new(None, None, true, None);
                     let must = push_work(&queue, 9, Task(|_: &Job| Ok(())), Some(extension));
                     (plain, must)
                 }
