@@ -132,7 +132,16 @@ impl Reference {
     }
 
     fn look(&mut self) -> bool {
-        (0..CLASSES).any(|class| self.first(class).is_some())
+        (0..CLASSES).any(|class| self.has_next(class))
+    }
+
+    /// If the one that is first as far as is known has none, all are gone through.
+    fn has_next(&mut self, class: usize) -> bool {
+        let lined = self.in_line(class);
+        let Some(lane) = lined.min_by_key(|lane| (lane.meter >> SAME_BITS, lane.turn)) else {
+            return false;
+        };
+        !lane.jobs.is_empty() && lane.running < lane.cap || self.first(class).is_some()
     }
 
     fn choose(&mut self, now: u64) -> Option<usize> {
@@ -185,7 +194,7 @@ impl Reference {
         line.highest = line.highest.max(one.meter);
         line.turn += 1;
         one.turn = Some(line.turn);
-        self.first(class);
+        self.has_next(class);
         self.lanes[lane].running += 1;
         self.look();
     }

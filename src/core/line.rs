@@ -70,6 +70,16 @@ fn moved(meter: Meter, time: i64, weight: u64) -> Meter {
     }
 }
 
+impl Entry {
+    fn new(seat: &Seat, place: usize) -> Self {
+        Self {
+            shows: seat.meter >> SAME_BITS,
+            turn: seat.turn,
+            place,
+        }
+    }
+}
+
 impl Line {
     pub(super) fn new() -> Self {
         Self {
@@ -92,11 +102,7 @@ impl Line {
 
     /// The lane's place in line is where its meter says now.
     fn insert(&mut self, seat: &Seat, place: usize) {
-        let entry = Entry {
-            shows: seat.meter >> SAME_BITS,
-            turn: seat.turn,
-            place,
-        };
+        let entry = Entry::new(seat, place);
         if self.sorted.front().is_some_and(|first| entry < *first) {
             self.sorted.push_front(entry);
             return;
@@ -116,6 +122,12 @@ impl Line {
 
     fn is_last(&self, entry: &Entry) -> bool {
         self.sorted.back().is_none_or(|last| last < entry)
+    }
+
+    /// The first entry, if there is no other.
+    fn only_entry(&mut self) -> Option<&mut Entry> {
+        let is_only = self.sorted.len() == 1 && self.others.is_empty();
+        self.sorted.front_mut().filter(|_| is_only)
     }
 
     fn peek(&self) -> Option<&Entry> {
@@ -159,6 +171,9 @@ impl Line {
 
     /// Whose turn it is, and the number of that turn.
     pub(super) fn first(&self) -> Option<(usize, u64)> {
+        if self.lanes == 0 {
+            return None;
+        }
         self.peek().map(|entry| (entry.place, entry.turn))
     }
 
@@ -184,8 +199,12 @@ impl Line {
         self.meter = self.meter.max(seat.meter) + by_weight(time, self.weight);
         seat.meter += by_weight(time, weight);
         self.highest = self.highest.max(seat.meter);
-        if let Some(first) = self.pop() {
-            self.go_behind(seat, first.place);
+        self.turn += 1;
+        seat.turn = self.turn;
+        if let Some(only) = self.only_entry() {
+            *only = Entry::new(seat, only.place);
+        } else if let Some(first) = self.pop() {
+            self.insert(seat, first.place);
         }
     }
 
@@ -199,6 +218,10 @@ impl Line {
 
     /// The first one's meter was corrected. `false`: it is the first no more.
     pub(super) fn sort_first(&mut self, seat: &Seat) -> bool {
+        let shows = seat.meter >> SAME_BITS;
+        if self.peek().is_some_and(|first| first.shows == shows) {
+            return true;
+        }
         let Some(first) = self.pop() else {
             return false;
         };
