@@ -108,6 +108,9 @@ impl Lanes {
     fn choose(&mut self, now: u64) -> Option<(usize, usize)> {
         let mut highest = None;
         for class in 0..CLASSES {
+            if self.lines[class].is_empty() {
+                continue;
+            }
             let Some(place) = self.first(class) else {
                 continue;
             };
@@ -260,15 +263,17 @@ impl Lanes {
     }
 
     /// The lane in front of its line, as far as is known. Entries that are left over go.
+    #[inline]
     fn in_front(&mut self, class: usize) -> Option<usize> {
-        loop {
-            let (place, turn) = self.lines[class].first()?;
+        let line = &mut self.lines[class];
+        while let Some((place, turn)) = line.first() {
             let seat = self.seats.get(place);
             if seat.is_some_and(|seat| seat.has_turn(class, turn)) {
                 return Some(place);
             }
-            self.lines[class].forget_first();
+            line.forget_first();
         }
+        None
     }
 
     /// Moves jobs from the inbox to the lanes, in submission order, in at most

@@ -95,6 +95,11 @@ impl Line {
         }
     }
 
+    /// No lane is in line; then no entry is left over, either.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes == 0
+    }
+
     /// One lane is in line.
     pub(super) fn is_alone(&self) -> bool {
         self.lanes == 1
@@ -171,7 +176,7 @@ impl Line {
 
     /// Whose turn it is, and the number of that turn.
     pub(super) fn first(&self) -> Option<(usize, u64)> {
-        if self.lanes == 0 {
+        if self.is_empty() {
             return None;
         }
         self.peek().map(|entry| (entry.place, entry.turn))
@@ -231,7 +236,7 @@ impl Line {
 
     /// Nobody waits, so nobody has had too much.
     pub(super) fn rest(&mut self) {
-        if self.lanes == 0 {
+        if self.is_empty() {
             self.meter = self.meter.max(self.highest);
             self.sorted.clear();
             self.others.clear();
