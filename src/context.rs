@@ -117,8 +117,11 @@ impl Contexts {
     }
 
     pub(crate) fn enter(self) -> Entered {
+        let Some(contexts) = self.0 else {
+            return Entered(Vec::new());
+        };
         let mut entered = Vec::new();
-        for mut context in self.0.into_iter().flat_map(|contexts| *contexts) {
+        for mut context in *contexts {
             if contain(|| context.enter()) {
                 entered.push(context);
             } else {
