@@ -116,10 +116,9 @@ impl Contexts {
         Self((!captured.is_empty()).then(|| Box::new(captured)))
     }
 
-    pub(crate) fn enter(self) -> Entered {
-        let Some(contexts) = self.0 else {
-            return Entered(Vec::new());
-        };
+    /// `None`: there are none.
+    pub(crate) fn enter(self) -> Option<Entered> {
+        let contexts = self.0?;
         let mut entered = Vec::new();
         for mut context in *contexts {
             if contain(|| context.enter()) {
@@ -128,7 +127,7 @@ impl Contexts {
                 contain(|| drop(context));
             }
         }
-        Entered(entered)
+        Some(Entered(entered))
     }
 }
 
