@@ -93,7 +93,7 @@ impl Lanes {
         let seat = &mut self.seats[popped.place];
         let line = &mut self.lines[popped.class];
         let time = seat.average(self.typical).max(1);
-        line.charge_first(seat, time);
+        line.charge_first(seat, popped.place, time);
         if !std::mem::replace(&mut seat.is_charged, true) {
             self.charged.push(popped.place);
         }
@@ -250,7 +250,10 @@ impl Lanes {
     /// Whether a worker would find a job, in the lanes or on the way to them.
     pub(crate) fn has_runnable(&mut self) -> bool {
         let on_the_way = !self.newest_first.is_null() || !self.oldest_first.is_null();
-        on_the_way || (0..CLASSES).any(|class| self.has_next(class))
+        // One whose class has changed may have joined a line that was looked at before.
+        on_the_way
+            || (0..CLASSES).any(|class| self.has_next(class))
+            || self.lines.iter().any(|line| !line.is_empty())
     }
 
     /// Whether a lane of `class` has a job that may start. Which one is left open.

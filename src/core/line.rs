@@ -198,8 +198,8 @@ impl Line {
         self.rest();
     }
 
-    /// The first one has its turn, and is charged `time` for it.
-    pub(super) fn charge_first(&mut self, seat: &mut Seat, time: u64) {
+    /// The one at `place`, which was first, has its turn, and is charged `time` for it.
+    pub(super) fn charge_first(&mut self, seat: &mut Seat, place: usize, time: u64) {
         // It may have changed since the lane joined.
         let weight = seat.weight();
         self.weight += weight;
@@ -207,13 +207,18 @@ impl Line {
         self.meter = self.meter.max(seat.meter) + by_weight(time, self.weight);
         seat.meter += by_weight(time, weight);
         self.highest = self.highest.max(seat.meter);
+        // One that came from another class may have got in front; then this entry is left over.
+        let is_first = self.peek().is_some_and(|first| first.turn == seat.turn);
         self.turn += 1;
         seat.turn = self.turn;
         if let Some(only) = self.only_entry() {
-            *only = Entry::new(seat, only.place);
-        } else if let Some(first) = self.pop() {
-            self.insert(seat, first.place);
+            *only = Entry::new(seat, place);
+            return;
         }
+        if is_first {
+            self.pop();
+        }
+        self.insert(seat, place);
     }
 
     /// What the lane was charged so far was too little by `time`, or too much.
@@ -277,7 +282,7 @@ mod tests {
             }
             // Some are kept from running.
             let time = if job % 10_007 == 0 { 4_000_000 } else { 300 };
-            line.charge_first(&mut seats[place], time);
+            line.charge_first(&mut seats[place], place, time);
             among_others += line.others.len();
         }
         assert!(among_others / (100 * LANES) <= 10, "{among_others} in all");
