@@ -9,7 +9,7 @@ use crate::core::unwind::contain;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ struct Slot {
 thread_local! {
     /// The slot that this thread used last, and the pool's number. Taken out while a job
     /// runs: a nested one needs another.
-    static LAST: RefCell<Option<(u64, Taken)>> = const { RefCell::new(None) };
+    static LAST: Cell<Option<(u64, Taken)>> = const { Cell::new(None) };
 }
 
 /// A slot of this thread's.
@@ -85,7 +85,7 @@ impl Activity {
 
     /// `job` runs from `start` on.
     pub(crate) fn show(&self, job: JobRef<'_>, start: u64) -> Shown {
-        let last = LAST.try_with(|last| last.try_borrow_mut().ok()?.take());
+        let last = LAST.try_with(Cell::take);
         let slot = match last {
             Ok(Some((id, slot))) if id == self.id => slot,
             _ => self.take(),
@@ -197,10 +197,7 @@ impl Drop for Shown {
         }
         // Kept for the next job; the one that was kept so far, of an outer job or another
         // pool, is free. In a thread-local's destructor this one is.
-        let former = LAST.try_with(|last| {
-            let mut last = last.try_borrow_mut().ok()?;
-            last.replace((self.pool, slot))
-        });
+        let former = LAST.try_with(|last| last.replace(Some((self.pool, slot))));
         drop(former);
     }
 }

@@ -116,16 +116,18 @@ impl Contexts {
         Self((!captured.is_empty()).then(|| Box::new(captured)))
     }
 
-    pub(crate) fn enter(self) -> Entered {
+    /// `None`: there are none.
+    pub(crate) fn enter(self) -> Option<Entered> {
+        let contexts = self.0?;
         let mut entered = Vec::new();
-        for mut context in self.0.into_iter().flat_map(|contexts| *contexts) {
+        for mut context in *contexts {
             if contain(|| context.enter()) {
                 entered.push(context);
             } else {
                 contain(|| drop(context));
             }
         }
-        Entered(entered)
+        Some(Entered(entered))
     }
 }
 

@@ -90,8 +90,10 @@ fn current() -> Level {
     CURRENT.try_with(Cell::get).unwrap_or(OUTSIDE)
 }
 
-fn set(level: Level) {
-    let _ = CURRENT.try_with(|current| current.set(level));
+/// Sets the present level; the one before.
+fn replace(level: Level) -> Level {
+    let replaced = CURRENT.try_with(|current| current.replace(level));
+    replaced.unwrap_or(OUTSIDE)
 }
 
 /// Back to the level before, when dropped.
@@ -101,18 +103,17 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let level = current();
+        let level = replace(self.before);
         if level.lent_here {
             level.take_back();
         }
-        set(self.before);
     }
 }
 
 fn enter(level: Level) -> Entered {
-    let before = current();
-    set(level);
-    Entered { before }
+    Entered {
+        before: replace(level),
+    }
 }
 
 /// `job` runs on this thread, in a turn of `turns`, until the guard is dropped. They and
@@ -239,7 +240,7 @@ pub(crate) fn may_wait_for(turns: &Turns, lane: Option<&Arc<LaneState>>) -> bool
     }
     // Until the job ends: nobody tells us when the waiting does.
     level.lend();
-    set(level);
+    replace(level);
     level.is_lent || !is_in(turns)
 }
 

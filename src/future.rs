@@ -196,6 +196,7 @@ where
         };
         let refused = match self.resolve() {
             Ok(offload) if current::is_in(offload.turns(self.pool)) => {
+                self.on = Some(offload.clone());
                 let inline = Inline::default();
                 let _keeps = current::enter_inline(&inline);
                 // It will wait for nothing, so there is no limit to its waiting.
@@ -207,7 +208,8 @@ where
                     Err(refused) => refused,
                 }
             }
-            Ok(_) => {
+            Ok(offload) => {
+                self.on = Some(offload);
                 let limit = self.waiting_limit();
                 match self.submit(closure, None, limit) {
                     Ok(submitted) => return submitted.wait(),
@@ -238,14 +240,12 @@ where
         }
     }
 
-    /// The pools it is for.
+    /// The pools it is for, for the one time that it is submitted.
     fn resolve(&mut self) -> Result<Offload, OffloadError> {
-        let offload = match self.on.take() {
-            Some(offload) => offload,
-            None => Offload::of(self.line.as_ref().and_then(Line::lane))?,
-        };
-        self.on = Some(offload.clone());
-        Ok(offload)
+        match self.on.take() {
+            Some(offload) => Ok(offload),
+            None => Offload::of(self.line.as_ref().and_then(Line::lane)),
+        }
     }
 
     fn submit(

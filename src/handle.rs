@@ -171,7 +171,9 @@ impl<R> Submitted<R> {
     /// Leaves, with the output if there is one by now, else for this `reason`.
     fn give_up(&mut self, count: fn(&Counters), reason: Failure) -> Result<R, OffloadError> {
         self.unset_alarm();
-        outcome(self.leave(count).unwrap_or(Err(reason)))
+        let caller = self.caller.take();
+        let left = caller.and_then(|caller| self.leave(caller, count));
+        outcome(left.unwrap_or(Err(reason)))
     }
 
     /// Whether this thread, if it works for a pool, may wait for it.
@@ -181,8 +183,7 @@ impl<R> Submitted<R> {
     }
 
     /// Leaves, with the output if there is one by now.
-    fn leave(&mut self, count: fn(&Counters)) -> Option<Result<R, Failure>> {
-        let caller = self.caller.take()?;
+    fn leave(&self, caller: Caller<R>, count: fn(&Counters)) -> Option<Result<R, Failure>> {
         match self.leave {
             OnLeave::Run => {
                 caller.detach();
@@ -318,7 +319,8 @@ impl<R> Drop for Submitted<R> {
             return;
         }
         self.unset_alarm();
-        if let Some(output) = self.leave(Counters::cancelled) {
+        let caller = self.caller.take();
+        if let Some(output) = caller.and_then(|caller| self.leave(caller, Counters::cancelled)) {
             discard(output);
         }
     }

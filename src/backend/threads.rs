@@ -170,6 +170,8 @@ impl Host for Seat<'_> {
         true
     }
 
+    /// Seldom: it need not stand in the way of each demand.
+    #[cold]
     fn spawn(&self, slot: usize) {
         let settings = &self.shared.settings;
         let main = Main {

@@ -94,12 +94,12 @@ impl Lanes {
         let seat = &mut self.seats[popped.place];
         let line = &mut self.lines[popped.class];
         let time = seat.average(self.typical).max(1);
-        line.charge_first(seat, time);
+        line.charge_first(seat, popped.place, time);
         if !std::mem::replace(&mut seat.is_charged, true) {
             self.charged.push(popped.place);
         }
         seat.pace.start(now, seat.len > 0);
-        let more = self.first(popped.class).is_some();
+        let more = self.has_next(popped.class);
         self.lines[popped.class].pace.start(now, more);
         time
     }
@@ -109,6 +109,9 @@ impl Lanes {
     fn choose(&mut self, now: u64) -> Option<(usize, usize)> {
         let mut highest = None;
         for class in 0..CLASSES {
+            if self.lines[class].is_empty() {
+                continue;
+            }
             let Some(place) = self.first(class) else {
                 continue;
             };
@@ -133,12 +136,8 @@ impl Lanes {
     /// leave the line, and those that have had more than was known find their place in it.
     pub(super) fn first(&mut self, class: usize) -> Option<usize> {
         loop {
-            let (place, turn) = self.lines[class].first()?;
-            let seat = self.seats.get_mut(place);
-            let Some(seat) = seat.filter(|seat| seat.has_turn(class, turn)) else {
-                self.lines[class].forget_first();
-                continue;
-            };
+            let place = self.in_front(class)?;
+            let seat = &mut self.seats[place];
             let has_moved = seat
                 .state
                 .as_ref()
@@ -252,7 +251,33 @@ impl Lanes {
     /// Whether a worker would find a job, in the lanes or on the way to them.
     pub(crate) fn has_runnable(&mut self) -> bool {
         let on_the_way = !self.newest_first.is_null() || !self.oldest_first.is_null();
-        on_the_way || (0..CLASSES).any(|class| self.first(class).is_some())
+        // One whose class has changed may have joined a line that was looked at before.
+        on_the_way
+            || (0..CLASSES).any(|class| self.has_next(class))
+            || self.lines.iter().any(|line| !line.is_empty())
+    }
+
+    /// Whether a lane of `class` has a job that may start. Which one is left open.
+    fn has_next(&mut self, class: usize) -> bool {
+        let Some(place) = self.in_front(class) else {
+            return false;
+        };
+        let seat = &self.seats[place];
+        !seat.jobs.is_empty() && !seat.is_blocked() || self.first(class).is_some()
+    }
+
+    /// The lane in front of its line, as far as is known. Entries that are left over go.
+    #[inline]
+    fn in_front(&mut self, class: usize) -> Option<usize> {
+        let line = &mut self.lines[class];
+        while let Some((place, turn)) = line.first() {
+            let seat = self.seats.get(place);
+            if seat.is_some_and(|seat| seat.has_turn(class, turn)) {
+                return Some(place);
+            }
+            line.forget_first();
+        }
+        None
     }
 
     /// Moves jobs from the inbox to the lanes, in submission order, in at most
@@ -378,3 +403,7 @@ impl Lanes {
 #[cfg(all(test, not(offramp_loom)))]
 #[path = "lanes_tests.rs"]
 mod tests;
+
+#[cfg(all(test, not(offramp_loom)))]
+#[path = "lanes_moves_tests.rs"]
+mod moves_tests;

@@ -57,7 +57,10 @@ struct Entry {
 
 /// What `time` adds to the meter of who has this `weight`.
 fn by_weight(time: u64, weight: u64) -> Meter {
-    ((time.min(LONGEST) << FRACTION_BITS) / weight.max(1)).into()
+    let time = time.min(LONGEST) << FRACTION_BITS;
+    // Most have weight 1, and a division takes longer than all the rest.
+    let by = if weight > 1 { time / weight } else { time };
+    by.into()
 }
 
 /// `meter` moved by a time that may be negative.
@@ -67,6 +70,16 @@ fn moved(meter: Meter, time: i64, weight: u64) -> Meter {
         meter.saturating_sub(by)
     } else {
         meter + by
+    }
+}
+
+impl Entry {
+    fn new(seat: &Seat, place: usize) -> Self {
+        Self {
+            shows: seat.meter >> SAME_BITS,
+            turn: seat.turn,
+            place,
+        }
     }
 }
 
@@ -85,6 +98,11 @@ impl Line {
         }
     }
 
+    /// No lane is in line; then no entry is left over, either.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes == 0
+    }
+
     /// One lane is in line.
     pub(super) fn is_alone(&self) -> bool {
         self.lanes == 1
@@ -92,11 +110,7 @@ impl Line {
 
     /// The lane's place in line is where its meter says now.
     fn insert(&mut self, seat: &Seat, place: usize) {
-        let entry = Entry {
-            shows: seat.meter >> SAME_BITS,
-            turn: seat.turn,
-            place,
-        };
+        let entry = Entry::new(seat, place);
         if self.sorted.front().is_some_and(|first| entry < *first) {
             self.sorted.push_front(entry);
             return;
@@ -116,6 +130,12 @@ impl Line {
 
     fn is_last(&self, entry: &Entry) -> bool {
         self.sorted.back().is_none_or(|last| last < entry)
+    }
+
+    /// The first entry, if there is no other.
+    fn only_entry(&mut self) -> Option<&mut Entry> {
+        let is_only = self.sorted.len() == 1 && self.others.is_empty();
+        self.sorted.front_mut().filter(|_| is_only)
     }
 
     fn peek(&self) -> Option<&Entry> {
@@ -159,6 +179,9 @@ impl Line {
 
     /// Whose turn it is, and the number of that turn.
     pub(super) fn first(&self) -> Option<(usize, u64)> {
+        if self.is_empty() {
+            return None;
+        }
         self.peek().map(|entry| (entry.place, entry.turn))
     }
 
@@ -175,8 +198,8 @@ impl Line {
         self.rest();
     }
 
-    /// The first one has its turn, and is charged `time` for it.
-    pub(super) fn charge_first(&mut self, seat: &mut Seat, time: u64) {
+    /// The one at `place`, which was first, has its turn, and is charged `time` for it.
+    pub(super) fn charge_first(&mut self, seat: &mut Seat, place: usize, time: u64) {
         // It may have changed since the lane joined.
         let weight = seat.weight();
         self.weight += weight;
@@ -184,9 +207,18 @@ impl Line {
         self.meter = self.meter.max(seat.meter) + by_weight(time, self.weight);
         seat.meter += by_weight(time, weight);
         self.highest = self.highest.max(seat.meter);
-        if let Some(first) = self.pop() {
-            self.go_behind(seat, first.place);
+        // One that came from another class may have got in front; then this entry is left over.
+        let is_first = self.peek().is_some_and(|first| first.turn == seat.turn);
+        self.turn += 1;
+        seat.turn = self.turn;
+        if let Some(only) = self.only_entry() {
+            *only = Entry::new(seat, place);
+            return;
         }
+        if is_first {
+            self.pop();
+        }
+        self.insert(seat, place);
     }
 
     /// What the lane was charged so far was too little by `time`, or too much.
@@ -199,6 +231,10 @@ impl Line {
 
     /// The first one's meter was corrected. `false`: it is the first no more.
     pub(super) fn sort_first(&mut self, seat: &Seat) -> bool {
+        let shows = seat.meter >> SAME_BITS;
+        if self.peek().is_some_and(|first| first.shows == shows) {
+            return true;
+        }
         let Some(first) = self.pop() else {
             return false;
         };
@@ -208,7 +244,7 @@ impl Line {
 
     /// Nobody waits, so nobody has had too much.
     pub(super) fn rest(&mut self) {
-        if self.lanes == 0 {
+        if self.is_empty() {
             self.meter = self.meter.max(self.highest);
             self.sorted.clear();
             self.others.clear();
@@ -246,7 +282,7 @@ mod tests {
             }
             // Some are kept from running.
             let time = if job % 10_007 == 0 { 4_000_000 } else { 300 };
-            line.charge_first(&mut seats[place], time);
+            line.charge_first(&mut seats[place], place, time);
             among_others += line.others.len();
         }
         assert!(among_others / (100 * LANES) <= 10, "{among_others} in all");

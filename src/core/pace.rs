@@ -35,9 +35,13 @@ impl Pace {
     /// A job starts, and leaves others waiting (`more`) or not.
     pub(super) fn start(&mut self, now: u64, more: bool) {
         if self.is_backlogged {
-            let average = self.time.checked_div(self.starts).unwrap_or(0);
-            self.starts = halved(self.starts, now.saturating_sub(self.measured));
-            self.time = average * self.starts + now.saturating_sub(self.since);
+            let age = now.saturating_sub(self.measured);
+            if age >= HALF_LIFE {
+                let average = self.time.checked_div(self.starts).unwrap_or(0);
+                self.starts = halved(self.starts, age);
+                self.time = average * self.starts;
+            }
+            self.time += now.saturating_sub(self.since);
             self.starts += 1;
             self.measured = now;
             if self.starts == 2 * STARTS {
