@@ -114,7 +114,10 @@ fn block_in_place_is_allowed_to_block() {
         let inside = scene.clone();
         let task = async move {
             tokio::task::block_in_place(|| {
-                wait_until("it is noticed", || inside.stats().allowed > 0);
+                // Long ones: what has gone on when it is looked at has no stack, which tells.
+                while inside.stats().allowed == 0 {
+                    thread::sleep(Duration::from_millis(500));
+                }
             });
         };
         let mut builder = tokio::runtime::Builder::new_multi_thread();
