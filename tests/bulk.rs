@@ -10,7 +10,7 @@ mod endings;
 #[path = "bulk/places.rs"]
 mod places;
 
-use common::{Gate, Occupied, PATIENCE, Wakes, wait_until, watchdog};
+use common::{Gate, Occupied, PATIENCE, Wakes, at_rest, wait_until, watchdog};
 use futures::stream::FusedStream;
 use futures::{Stream, StreamExt, TryStreamExt, join};
 use offramp::{Offload, OffloadError, OffloadedAll, offload_cpu_all, offload_io, offload_io_all};
@@ -24,13 +24,6 @@ use std::time::Duration;
 
 fn pool(threads: usize) -> Offload {
     Offload::builder().io_max_threads(threads).build().unwrap()
-}
-
-fn at_rest(offload: &Offload) {
-    wait_until("no job is left", || {
-        let io = offload.stats().io;
-        io.running == 0 && io.queued == 0
-    });
 }
 
 fn values<R>(outcomes: Vec<Result<R, OffloadError>>) -> Vec<R> {

@@ -8,7 +8,7 @@ mod runtimes;
 #[path = "iter/endings.rs"]
 mod endings;
 
-use common::{Gate, Occupied, PATIENCE, Random, Wakes, wait_until, watchdog};
+use common::{Gate, Occupied, PATIENCE, Random, Wakes, at_rest, wait_until, watchdog};
 use futures::stream::FusedStream;
 use futures::{Stream, StreamExt, join, stream};
 use offramp::{Offload, OffloadError, OffloadedIter, defaults, offload_io, offload_iter};
@@ -21,13 +21,6 @@ use std::time::Duration;
 
 fn pool(threads: usize) -> Offload {
     Offload::builder().io_max_threads(threads).build().unwrap()
-}
-
-fn at_rest(offload: &Offload) {
-    wait_until("no job is left", || {
-        let io = offload.stats().io;
-        io.running == 0 && io.queued == 0
-    });
 }
 
 /// What a [`Numbers`] and its items have done.

@@ -13,7 +13,7 @@ mod faults;
 #[path = "unblock/tokio_traits.rs"]
 mod tokio_traits;
 
-use common::{PATIENCE, Random, wait_until, watchdog};
+use common::{PATIENCE, Random, at_rest, watchdog};
 use futures::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use futures::{AsyncRead, StreamExt};
 use offramp::{Offload, Unblock, defaults};
@@ -25,13 +25,6 @@ use std::thread;
 
 fn pool(threads: usize) -> Offload {
     Offload::builder().io_max_threads(threads).build().unwrap()
-}
-
-fn at_rest(offload: &Offload) {
-    wait_until("no job is left", || {
-        let io = offload.stats().io;
-        io.running == 0 && io.queued == 0
-    });
 }
 
 fn pattern(len: usize) -> Vec<u8> {

@@ -2,26 +2,13 @@
 
 use super::super::caller::{Caller, Left};
 use super::super::extension::Extension;
-use super::super::job::{self, Work};
+use super::super::job;
 use super::super::lane_state::LaneState;
 use super::super::queue::Queue;
-use super::super::view::Job;
-use crate::cancel::Stopped;
+use super::tests::{AGEING, Nothing};
 use crate::priority::Priority;
 use std::ptr;
 use std::sync::Arc;
-
-const AGEING: u64 = 5_000;
-
-struct Nothing;
-
-impl Work for Nothing {
-    type Output = ();
-
-    fn run(self, _: &Job) -> Result<(), Stopped> {
-        Ok(())
-    }
-}
 
 /// A queue and lanes of it, by what is put into them.
 struct Lined {

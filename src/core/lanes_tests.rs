@@ -14,9 +14,9 @@ use std::collections::{HashMap, VecDeque};
 use std::ptr;
 use std::sync::Arc;
 
-const AGEING: u64 = 5_000;
+pub(super) const AGEING: u64 = 5_000;
 
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Work for Nothing {
     type Output = ();

@@ -60,6 +60,15 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until the I/O pool has nothing to do.
+#[track_caller]
+pub(crate) fn at_rest(offload: &Offload) {
+    wait_until("no job is left", || {
+        let io = offload.stats().io;
+        io.running == 0 && io.queued == 0
+    });
+}
+
 /// Runs `body` in a process of its own, under a watchdog: no other test's threads,
 /// heap or affinity are in there. `test` is the calling test's own name, with its
 /// modules (`module::test`).
