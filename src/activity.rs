@@ -1,11 +1,13 @@
 //! Activity: which jobs run now, since when, and where they come from.
 //!
 //! Every thread that runs jobs of a pool has a slot in it, into which it writes a few words
-//! at each start and end. Nobody waits for anybody: a reader that finds a slot changed
+//! at each start and end, and what it has run so far. Nobody waits for anybody: a reader that finds a slot changed
 //! under its eyes leaves it out.
 
+use crate::backend::Threads;
 use crate::core::job_ref::JobRef;
 use crate::core::unwind::contain;
+use crate::stats::{Counters, PoolStats, Tally};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::borrow::Cow;
@@ -44,6 +46,7 @@ struct Slot {
     /// The start of the last job that was logged for its age.
     logged: AtomicU64,
     is_taken: AtomicBool,
+    tally: Tally,
 }
 
 thread_local! {
@@ -62,10 +65,15 @@ impl Drop for Taken {
     }
 }
 
-/// Shows a job as running until it is dropped.
-pub(crate) struct Shown {
+/// A slot for this thread, until it is dropped.
+pub(crate) struct Post {
     slot: Option<Taken>,
     pool: u64,
+}
+
+/// Shows a job as running until it is dropped.
+pub(crate) struct Shown<'a> {
+    slot: &'a Slot,
     is_labelled: bool,
 }
 
@@ -83,27 +91,22 @@ impl Activity {
         self.overstay
     }
 
-    /// `job` runs from `start` on.
-    pub(crate) fn show(&self, job: JobRef<'_>, start: u64) -> Shown {
-        let last = LAST.try_with(Cell::take);
-        let slot = match last {
+    pub(crate) fn post(&self) -> Post {
+        let slot = match LAST.try_with(Cell::take) {
             Ok(Some((id, slot))) if id == self.id => slot,
             _ => self.take(),
         };
-        let label = job.label();
-        if let Some(label) = label {
-            *slot.0.label.lock() = Some(label.clone());
-        }
-        let call_site = ptr::from_ref(job.call_site()).cast_mut();
-        // ORDERING: Release, here and below, partner: the Acquire loads in `read`: who sees
-        // the start sees the rest, and who sees this sees that the job before is over.
-        slot.0.call_site.store(call_site, Ordering::Release);
-        slot.0.started.store(start.max(1), Ordering::Release);
-        Shown {
+        Post {
             slot: Some(slot),
             pool: self.id,
-            is_labelled: label.is_some(),
         }
+    }
+
+    /// What the threads have run so far.
+    pub(crate) fn stats(&self, counters: &Counters, threads: Threads) -> PoolStats {
+        let slots = self.slots.lock().clone();
+        let tallies = slots.iter().map(|slot| &slot.tally);
+        counters.snapshot(tallies, threads.present, threads.idle)
     }
 
     fn take(&self) -> Taken {
@@ -123,6 +126,7 @@ impl Activity {
             label: Mutex::new(None),
             logged: AtomicU64::new(0),
             is_taken: AtomicBool::new(true),
+            tally: Tally::new(),
         }));
         slots.push(Arc::clone(&slot));
         Taken(slot)
@@ -185,16 +189,49 @@ impl Slot {
     }
 }
 
-impl Drop for Shown {
+impl Post {
+    fn slot(&self) -> &Slot {
+        &self.slot.as_ref().expect("until it is dropped").0
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.slot().tally
+    }
+
+    /// `job` runs from `start` on.
+    pub(crate) fn show(&self, job: JobRef<'_>, start: u64) -> Shown<'_> {
+        let slot = self.slot();
+        let label = job.label();
+        if let Some(label) = label {
+            *slot.label.lock() = Some(label.clone());
+        }
+        let call_site = ptr::from_ref(job.call_site()).cast_mut();
+        // ORDERING: Release, here and below, partner: the Acquire loads in `read`: who sees
+        // the start sees the rest, and who sees this sees that the job before is over.
+        slot.call_site.store(call_site, Ordering::Release);
+        slot.started.store(start.max(1), Ordering::Release);
+        Shown {
+            slot,
+            is_labelled: label.is_some(),
+        }
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Release, partner: the second Acquire load in `read`.
+        self.slot.started.store(0, Ordering::Release);
+        if self.is_labelled {
+            *self.slot.label.lock() = None;
+        }
+    }
+}
+
+impl Drop for Post {
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else {
             return;
         };
-        // ORDERING: Release, partner: the second Acquire load in `read`.
-        slot.0.started.store(0, Ordering::Release);
-        if self.is_labelled {
-            *slot.0.label.lock() = None;
-        }
         // Kept for the next job; the one that was kept so far, of an outer job or another
         // pool, is free. In a thread-local's destructor this one is.
         let former = LAST.try_with(|last| last.replace(Some((self.pool, slot))));

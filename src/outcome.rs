@@ -39,8 +39,8 @@ where
 /// A submitted job's output as the user sees it.
 pub(crate) fn outcome<R>(output: Result<R, Failure>) -> Result<R, OffloadError> {
     output.map_err(|failure| match failure {
-        Failure::Panicked { payload, label } => {
-            OffloadError::Panicked(Panicked::new(payload, label))
+        Failure::Panicked(panic) => {
+            OffloadError::Panicked(Panicked::new(panic.payload, panic.label))
         }
         Failure::Stopped(stopped) => stopped.into(),
         Failure::Cancelled => OffloadError::Cancelled,

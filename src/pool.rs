@@ -1,6 +1,6 @@
 //! A pool: one queue, its limits and statistics, and the backend that serves it.
 
-use crate::activity::{Activity, Shown};
+use crate::activity::{Activity, Post, Shown};
 use crate::backend::{Backend, Turns};
 use crate::clock;
 use crate::core::alarms::Alarm;
@@ -121,8 +121,7 @@ impl Pool {
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
-        let threads = self.backend.threads();
-        self.counters.snapshot(threads.present, threads.idle)
+        self.activity.stats(&self.counters, self.backend.threads())
     }
 
     /// Whether the pool has been closed and all is over.
@@ -159,18 +158,22 @@ impl Pool {
 }
 
 impl Turns {
-    /// Runs a job that was claimed. `is_inline`: not in a turn of its own.
-    pub(crate) fn run(&self, job: Running, now: u64, is_inline: bool) {
-        match self.begin(job.header(), job.is_unwanted(), now) {
+    /// Runs a job that was claimed. `is_inline`: not in a turn of its own. When it ended; `None`:
+    /// it did not run.
+    pub(crate) fn run(&self, job: Running, now: u64, is_inline: bool) -> Option<u64> {
+        let post = self.pool().activity.post();
+        match self.begin(&post, job.header(), job.is_unwanted(), now) {
             Ok(start) => {
                 let (lent, sample) = (Cell::new(0), Sample::start());
                 let (finished, ended) = job.run(self.origin(), |view| {
-                    self.enter(view, start, is_inline, &lent)
+                    self.enter(&post, view, start, is_inline, &lent)
                 });
                 if self.pool().is_forked() && !is_inline {
                     fork::end_child();
                 }
-                let ran = self.end(ended, start).saturating_sub(lent.get());
+                let now = clock::now();
+                let ran = end(&post, ended, start, now).saturating_sub(lent.get());
+                drop(post);
                 self.pool().queue.settle(&finished, ran);
                 if let Some(sample) = sample {
                     self.pool().sites.look(&sample, finished.header(), ran);
@@ -181,8 +184,12 @@ impl Turns {
                 if self.is_closed() {
                     self.pool().notify();
                 }
+                Some(now)
             }
-            Err(failure) => self.fail(job, failure),
+            Err(failure) => {
+                self.fail(job, failure);
+                None
+            }
         }
     }
 
@@ -224,13 +231,15 @@ impl Turns {
         if job.left {
             self.pool().backend.demand(self);
         }
-        Ok(match self.begin(job.header(), false, clock::now()) {
+        let post = self.pool().activity.post();
+        Ok(match self.begin(&post, job.header(), false, clock::now()) {
             Ok(start) => {
                 // Its parent pays, whose turn it is.
                 let lent = Cell::new(0);
-                let (output, ended) =
-                    job.run(self.origin(), |view| self.enter(view, start, true, &lent));
-                self.end(ended, start);
+                let (output, ended) = job.run(self.origin(), |view| {
+                    self.enter(&post, view, start, true, &lent)
+                });
+                end(&post, ended, start, clock::now());
                 output
             }
             Err(failure) => {
@@ -241,7 +250,13 @@ impl Turns {
     }
 
     /// A job starts `now`, or a little later, unless its time is over or nobody wants it.
-    fn begin(&self, header: JobRef<'_>, is_unwanted: bool, now: u64) -> Result<u64, Failure> {
+    fn begin(
+        &self,
+        post: &Post,
+        header: JobRef<'_>,
+        is_unwanted: bool,
+        now: u64,
+    ) -> Result<u64, Failure> {
         let counters = &self.pool().counters;
         // The wait for the lock must not make one start too late.
         let start = if header.deadline().is_some() {
@@ -258,22 +273,23 @@ impl Turns {
             return Err(Failure::Cancelled);
         }
         header.set_started(start);
-        counters.started(start.saturating_sub(header.queued_at));
+        post.tally()
+            .started(start.saturating_sub(header.queued_at));
         self.watch(start);
         Ok(start)
     }
 
-    /// How long it has run.
-    fn end(&self, ended: Ended, start: u64) -> u64 {
-        let ran = clock::now().saturating_sub(start);
-        self.pool().counters.ended(ended, ran);
-        ran
-    }
-
     /// `lent` gets for how long the job's turn was lent.
-    fn enter(&self, view: &Job, start: u64, is_inline: bool, lent: &Cell<u64>) -> (Entered, Shown) {
+    fn enter<'a>(
+        &self,
+        post: &'a Post,
+        view: &Job,
+        start: u64,
+        is_inline: bool,
+        lent: &Cell<u64>,
+    ) -> (Entered, Shown<'a>) {
         let is_seen = self.pool().kind != Kind::Cpu;
-        let shown = self.pool().activity.show(view.header(), start);
+        let shown = post.show(view.header(), start);
         (
             current::enter_job(view, is_seen, is_inline, self, lent),
             shown,
@@ -337,6 +353,13 @@ impl Turns {
         pool.backend.close(self);
         pool.notify_if_ended();
     }
+}
+
+/// A job has ended. How long it has run.
+fn end(post: &Post, ended: Ended, start: u64, now: u64) -> u64 {
+    let ran = now.saturating_sub(start);
+    post.tally().ended(ended, ran);
+    ran
 }
 
 impl Job {

@@ -11,7 +11,7 @@ use crossbeam_utils::CachePadded;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Threads are spread over so many copies of the per-job counters.
+/// Submitting threads are spread over so many counters.
 const SHARDS: usize = 8;
 /// Each power of two of nanoseconds is split into so many buckets.
 const SUB_BUCKETS: usize = 1 << SUB_BITS;
@@ -144,20 +144,21 @@ fn upper_bound(bucket: usize) -> u64 {
     (1 << power) + ((sub as u64 + 1) << (power - SUB_BITS)) - 1
 }
 
-/// The counters of one pool.
+/// The counters of one pool, but for those that each of its threads has: [`Tally`].
 pub(crate) struct Counters {
-    submitted: CachePadded<AtomicU64>,
+    submitted: Box<[CachePadded<AtomicU64>; SHARDS]>,
     refused: AtomicU64,
     failed: AtomicU64,
     discarded: AtomicU64,
-    cancelled: CachePadded<AtomicU64>,
+    cancelled: AtomicU64,
     expired: AtomicU64,
     orphaned: AtomicU64,
     orphans_ended: AtomicU64,
-    shards: Box<[CachePadded<Shard>]>,
 }
 
-struct Shard {
+/// What one thread has run. That thread alone writes it, so it takes no exclusive access to
+/// do so.
+pub(crate) struct Tally {
     completed: AtomicU64,
     panicked: AtomicU64,
     stopped: AtomicU64,
@@ -166,37 +167,56 @@ struct Shard {
     run: [AtomicU64; BUCKETS],
 }
 
-impl Counters {
+impl Tally {
     pub(crate) fn new() -> Self {
-        let shard = || {
-            CachePadded::new(Shard {
-                completed: AtomicU64::new(0),
-                panicked: AtomicU64::new(0),
-                stopped: AtomicU64::new(0),
-                started: AtomicU64::new(0),
-                wait: [const { AtomicU64::new(0) }; BUCKETS],
-                run: [const { AtomicU64::new(0) }; BUCKETS],
-            })
-        };
         Self {
-            submitted: CachePadded::new(AtomicU64::new(0)),
-            refused: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            discarded: AtomicU64::new(0),
-            cancelled: CachePadded::new(AtomicU64::new(0)),
-            expired: AtomicU64::new(0),
-            orphaned: AtomicU64::new(0),
-            orphans_ended: AtomicU64::new(0),
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            completed: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            stopped: AtomicU64::new(0),
+            started: AtomicU64::new(0),
+            wait: [const { AtomicU64::new(0) }; BUCKETS],
+            run: [const { AtomicU64::new(0) }; BUCKETS],
         }
     }
 
-    fn shard(&self) -> &Shard {
-        &self.shards[thread_number() % SHARDS]
+    pub(crate) fn started(&self, waited: u64) {
+        count(&self.wait[bucket(waited)]);
+        count(&self.started);
+    }
+
+    pub(crate) fn ended(&self, ended: Ended, ran: u64) {
+        count(&self.run[bucket(ran)]);
+        count(match ended {
+            Ended::Completed => &self.completed,
+            Ended::Panicked => &self.panicked,
+            Ended::Stopped => &self.stopped,
+        });
+    }
+}
+
+/// One more, by the only thread that writes it.
+fn count(counter: &AtomicU64) {
+    let counted = counter.load(Ordering::Relaxed);
+    // ORDERING: Release, as for the counters that many write, see there.
+    counter.store(counted + 1, Ordering::Release);
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            submitted: Box::new([const { CachePadded::new(AtomicU64::new(0)) }; SHARDS]),
+            refused: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
+            cancelled: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+            orphaned: AtomicU64::new(0),
+            orphans_ended: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn submitted(&self, jobs: usize) {
-        self.submitted.fetch_add(jobs as u64, Ordering::Relaxed);
+        self.submitted[thread_number() % SHARDS].fetch_add(jobs as u64, Ordering::Relaxed);
     }
 
     // ORDERING, for all that follows: Release, partner: the Acquire loads in
@@ -231,33 +251,21 @@ impl Counters {
         self.orphans_ended.fetch_add(1, Ordering::Release);
     }
 
-    pub(crate) fn started(&self, waited: u64) {
-        let shard = self.shard();
-        shard.wait[bucket(waited)].fetch_add(1, Ordering::Relaxed);
-        shard.started.fetch_add(1, Ordering::Release);
-    }
-
-    pub(crate) fn ended(&self, ended: Ended, ran: u64) {
-        let shard = self.shard();
-        shard.run[bucket(ran)].fetch_add(1, Ordering::Relaxed);
-        let counter = match ended {
-            Ended::Completed => &shard.completed,
-            Ended::Panicked => &shard.panicked,
-            Ended::Stopped => &shard.stopped,
-        };
-        counter.fetch_add(1, Ordering::Release);
-    }
-
     /// Reads the stations from the last to the first.
-    pub(crate) fn snapshot(&self, threads: usize, idle: usize) -> PoolStats {
-        let sum = |counter: fn(&Shard) -> &AtomicU64| -> u64 {
-            let of = |shard: &CachePadded<Shard>| counter(shard).load(Ordering::Acquire);
-            self.shards.iter().map(of).sum()
+    pub(crate) fn snapshot<'a>(
+        &self,
+        tallies: impl Iterator<Item = &'a Tally> + Clone,
+        threads: usize,
+        idle: usize,
+    ) -> PoolStats {
+        let sum = |counter: fn(&Tally) -> &AtomicU64| -> u64 {
+            let of = |tally| counter(tally).load(Ordering::Acquire);
+            tallies.clone().map(of).sum()
         };
-        let histogram = |buckets: fn(&Shard) -> &[AtomicU64; BUCKETS]| {
+        let histogram = |buckets: fn(&Tally) -> &[AtomicU64; BUCKETS]| {
             let sum = |index: usize| {
-                let of = |shard: &CachePadded<Shard>| buckets(shard)[index].load(Ordering::Relaxed);
-                self.shards.iter().map(of).sum()
+                let of = |tally| buckets(tally)[index].load(Ordering::Relaxed);
+                tallies.clone().map(of).sum()
             };
             Histogram {
                 buckets: (0..BUCKETS).map(sum).collect(),
@@ -266,18 +274,19 @@ impl Counters {
 
         let orphans_ended = self.orphans_ended.load(Ordering::Acquire);
         let orphaned = self.orphaned.load(Ordering::Acquire);
-        let run = histogram(|shard| &shard.run);
-        let completed = sum(|shard| &shard.completed);
-        let panicked = sum(|shard| &shard.panicked);
-        let stopped = sum(|shard| &shard.stopped);
-        let wait = histogram(|shard| &shard.wait);
-        let started = sum(|shard| &shard.started);
+        let run = histogram(|tally| &tally.run);
+        let completed = sum(|tally| &tally.completed);
+        let panicked = sum(|tally| &tally.panicked);
+        let stopped = sum(|tally| &tally.stopped);
+        let wait = histogram(|tally| &tally.wait);
+        let started = sum(|tally| &tally.started);
         let cancelled = self.cancelled.load(Ordering::Acquire);
         let expired = self.expired.load(Ordering::Acquire);
         let discarded = self.discarded.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
         let refused = self.refused.load(Ordering::Acquire);
-        let submitted = self.submitted.load(Ordering::Relaxed);
+        let of = |counter: &CachePadded<AtomicU64>| counter.load(Ordering::Relaxed);
+        let submitted: u64 = self.submitted.iter().map(of).sum();
 
         let running = started - (completed + panicked + stopped);
         PoolStats {

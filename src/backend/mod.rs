@@ -174,7 +174,11 @@ impl Turns {
     /// Takes the next job in turn, if there is one.
     #[must_use]
     pub fn next(&self) -> Option<Turn<'_>> {
-        let now = clock::now();
+        self.next_at(clock::now())
+    }
+
+    /// The same for who has just looked at the clock.
+    pub(crate) fn next_at(&self, now: u64) -> Option<Turn<'_>> {
         let taken = self.pool.queue.next(now)?;
         Some(Turn {
             turns: self,
@@ -258,10 +262,13 @@ pub struct Turn<'a> {
 
 impl Turn<'_> {
     /// Runs the job and completes it. Panics of the closure stay inside.
-    pub fn run(mut self) {
-        if let Some(job) = self.job.take() {
-            self.turns.run(job, self.at, false);
-        }
+    pub fn run(self) {
+        let _ = self.run_to_its_end();
+    }
+
+    /// Answers when that was; `None`: it did not run.
+    pub(crate) fn run_to_its_end(mut self) -> Option<u64> {
+        self.turns.run(self.job.take()?, self.at, false)
     }
 
     /// Whether jobs were left behind when this one was taken. Then another thread has to

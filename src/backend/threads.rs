@@ -8,6 +8,7 @@ use crate::core::job::Failure;
 use crate::core::unwind::contain;
 use crate::saturation::Saturation;
 use crate::stats::Counters;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ impl OwnThreads {
 impl Backend for OwnThreads {
     fn demand(&self, turns: &Turns) {
         let shared = &self.shared;
-        shared.crew.demand(&Seat { shared, turns });
+        shared.crew.demand(&Seat::new(shared, turns));
     }
 
     fn close(&self, turns: &Turns) {
@@ -128,7 +129,7 @@ impl Backend for OwnThreads {
 
     fn lend(&self, turns: &Turns) -> bool {
         let shared = &self.shared;
-        shared.crew.lend(&Seat { shared, turns })
+        shared.crew.lend(&Seat::new(shared, turns))
     }
 
     fn take_back(&self) {
@@ -137,7 +138,7 @@ impl Backend for OwnThreads {
 
     fn resize(&self, turns: &Turns, max: usize) -> bool {
         let shared = &self.shared;
-        shared.crew.resize(max, &Seat { shared, turns });
+        shared.crew.resize(max, &Seat::new(shared, turns));
         true
     }
 }
@@ -146,6 +147,18 @@ impl Backend for OwnThreads {
 struct Seat<'a> {
     shared: &'a Arc<Shared>,
     turns: &'a Turns,
+    /// When the job ended that ran here until now.
+    ended: Cell<Option<u64>>,
+}
+
+impl<'a> Seat<'a> {
+    fn new(shared: &'a Arc<Shared>, turns: &'a Turns) -> Self {
+        Self {
+            shared,
+            turns,
+            ended: Cell::new(None),
+        }
+    }
 }
 
 impl Host for Seat<'_> {
@@ -162,11 +175,14 @@ impl Host for Seat<'_> {
     }
 
     fn run_next(&self, taken: impl FnOnce(bool)) -> bool {
-        let Some(turn) = self.turns.next() else {
+        // The one reading is the end of a job and the start of the next: in between lies no more
+        // than telling the caller.
+        let now = self.ended.take().unwrap_or_else(clock::now);
+        let Some(turn) = self.turns.next_at(now) else {
             return false;
         };
         taken(turn.more());
-        turn.run();
+        self.ended.set(turn.run_to_its_end());
         true
     }
 
@@ -239,7 +255,7 @@ impl Main {
         let (shared, settings) = (&self.shared, &self.shared.settings);
         run_hook(settings.on_start.as_ref());
         let turns = &self.turns;
-        shared.crew.work(self.slot, &Seat { shared, turns });
+        shared.crew.work(self.slot, &Seat::new(shared, turns));
         run_hook(settings.on_stop.as_ref());
         if shared.crew.gone() {
             turns.left();
@@ -251,7 +267,7 @@ impl Drop for Main {
     fn drop(&mut self) {
         if !self.started {
             let (shared, turns) = (&self.shared, &self.turns);
-            shared.crew.refused(self.slot, &Seat { shared, turns });
+            shared.crew.refused(self.slot, &Seat::new(shared, turns));
             turns.left();
         }
     }

@@ -119,26 +119,31 @@ impl Queue {
         if self.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
             return 0;
         }
+        let taken = self.taken();
+        let room = |admitted: usize| {
+            let pending = admitted.wrapping_sub(taken);
+            jobs.min(limit.saturating_sub(pending))
+        };
         if planted("queue: admit in two steps") {
-            let admitted = jobs.min(limit.saturating_sub(self.pending.load(Ordering::Relaxed)));
-            self.pending.fetch_add(admitted, Ordering::Relaxed);
-            return admitted;
+            let room = room(self.admitted.load(Ordering::Relaxed));
+            self.admitted.fetch_add(room, Ordering::Relaxed);
+            return room;
         }
         // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
-        let mut pending = self.pending.hint();
+        let mut admitted = self.admitted.hint();
         loop {
-            let admitted = jobs.min(limit.saturating_sub(pending));
-            if admitted == 0 {
+            let room = room(admitted);
+            if room == 0 {
                 return 0;
             }
-            match self.pending.compare_exchange_weak(
-                pending,
-                pending + admitted,
+            match self.admitted.compare_exchange_weak(
+                admitted,
+                admitted.wrapping_add(room),
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return admitted,
-                Err(seen) => pending = seen,
+                Ok(_) => return room,
+                Err(seen) => admitted = seen,
             }
         }
     }
@@ -153,8 +158,7 @@ impl Queue {
         if let Some(lane) = lane {
             lane.leave_all(jobs);
         }
-        let before = self.pending.fetch_sub(jobs, Ordering::Relaxed);
-        debug_assert!(before >= jobs);
+        self.admitted.fetch_sub(jobs, Ordering::Relaxed);
     }
 
     /// The pool is full for a job of `lane`: the lane with most jobs pays, by its newest,
@@ -186,7 +190,7 @@ impl Queue {
         lanes.drain(&self.inbox, STEPS);
         let mut permit = self.admit(limit, lane);
         // Else one job less would make no room: more than may wait do, because they must run.
-        while matches!(permit, Err(Full::Pool)) && self.pending.hint() == limit {
+        while matches!(permit, Err(Full::Pool)) && self.pending() == limit {
             let Some(job) = lanes.evict(lane, limit) else {
                 break;
             };

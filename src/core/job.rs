@@ -40,10 +40,8 @@ pub(crate) trait Work: Send + 'static {
 /// Why a job has no value.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    Panicked {
-        payload: Payload,
-        label: Option<Cow<'static, str>>,
-    },
+    /// In a box, because each job has room for a failure and hardly any panics.
+    Panicked(Box<Panic>),
     /// The closure left at a checkpoint.
     Stopped(Stopped),
     /// Cancelled before it started.
@@ -57,6 +55,12 @@ pub(crate) enum Failure {
     ShutDown,
     NoThreads,
     WouldDeadlock,
+}
+
+#[derive(Debug)]
+pub(crate) struct Panic {
+    pub(crate) payload: Payload,
+    pub(crate) label: Option<Cow<'static, str>>,
 }
 
 /// How a run ended, for the statistics.
@@ -224,7 +228,7 @@ pub(crate) unsafe fn dismantle<W: Work>(job: NonNull<Header>) -> W {
 pub(crate) fn discard<R>(output: Result<R, Failure>) {
     match output {
         Ok(value) => drop(contain(|| drop(value))),
-        Err(Failure::Panicked { payload, .. }) => drop_payload(payload),
+        Err(Failure::Panicked(panic)) => drop_payload(panic.payload),
         Err(_) => {}
     }
 }
@@ -284,7 +288,8 @@ impl<W: Work> Cell<W> {
             Err(payload) => {
                 // SAFETY: alive until its worker completes it.
                 let label = unsafe { JobRef::new(job) }.label().cloned();
-                (Ended::Panicked, Err(Failure::Panicked { payload, label }))
+                let panic = Box::new(Panic { payload, label });
+                (Ended::Panicked, Err(Failure::Panicked(panic)))
             }
         };
         // SAFETY: still the payload's owner, and the closure is gone.

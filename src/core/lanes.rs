@@ -133,7 +133,8 @@ impl Lanes {
     }
 
     /// The lane of `class` whose turn it is. Those before it that have nothing to run
-    /// leave the line, and those that have had more than was known find their place in it.
+    /// leave the line, and those that have had more than was known find their place in it: one
+    /// that is alone does so when another joins.
     pub(super) fn first(&mut self, class: usize) -> Option<usize> {
         loop {
             let place = self.in_front(class)?;
@@ -142,10 +143,17 @@ impl Lanes {
                 .state
                 .as_ref()
                 .is_some_and(|state| state.class() != class);
+            let is_alone = self.lines[class].is_alone();
             if seat.jobs.is_empty() || has_moved || seat.is_blocked() {
-                self.lines[class].drop_first(seat);
+                if is_alone {
+                    self.settle(place);
+                }
+                self.lines[class].drop_first(&mut self.seats[place]);
                 self.join(place);
                 continue;
+            }
+            if is_alone {
+                return Some(place);
             }
             if self.settle(place) && !self.lines[class].sort_first(&self.seats[place]) {
                 continue;
@@ -167,6 +175,12 @@ impl Lanes {
         if class != seat.class {
             // Another line, another measure.
             (seat.class, seat.meter) = (class, 0);
+        }
+        if self.lines[class].is_alone() {
+            // What it had so far was taken from nobody.
+            if let Some(first) = self.in_front(class) {
+                let _ = self.settle(first) && self.lines[class].sort_first(&self.seats[first]);
+            }
         }
         self.settle(place);
         self.lines[class].join(&mut self.seats[place], place);

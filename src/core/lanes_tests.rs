@@ -71,9 +71,20 @@ impl Reference {
         lanes.filter(move |lane| lane.class == class && lane.turn.is_some())
     }
 
+    /// The lane in line that has nobody beside it.
+    fn only(&self, class: usize) -> Option<usize> {
+        let lanes = self.lanes.iter().enumerate();
+        let mut lined = lanes.filter(|(_, lane)| lane.class == class && lane.turn.is_some());
+        let (only, _) = lined.next()?;
+        lined.next().is_none().then_some(only)
+    }
+
     fn settle(&mut self, lane: usize) {
         let one = &self.lanes[lane];
         let (class, owed, weight) = (one.class, one.owed, one.weight);
+        if owed == 0 {
+            return;
+        }
         let own = if one.turn.is_some() { weight } else { 0 };
         let all = self.in_line(class).map(|lane| lane.weight).sum::<u128>();
         self.classes[class].meter = moved(self.classes[class].meter, owed, all - own + weight);
@@ -88,6 +99,10 @@ impl Reference {
         let one = &self.lanes[lane];
         if one.turn.is_some() || one.jobs.is_empty() || one.running >= one.cap {
             return false;
+        }
+        // One that was alone so far.
+        if let Some(only) = self.only(self.lanes[lane].class) {
+            self.settle(only);
         }
         self.settle(lane);
         let class = &mut self.classes[self.lanes[lane].class];
@@ -117,13 +132,17 @@ impl Reference {
             let lined = lanes.filter(|(_, lane)| lane.class == class && lane.turn.is_some());
             let (first, lane) =
                 lined.min_by_key(|(_, lane)| (lane.meter >> SAME_BITS, lane.turn))?;
+            let is_alone = self.only(class).is_some();
             if lane.jobs.is_empty() || lane.running >= lane.cap {
+                if is_alone {
+                    self.settle(first);
+                }
                 self.lanes[first].turn = None;
                 if self.in_line(class).next().is_none() {
                     let class = &mut self.classes[class];
                     class.meter = class.meter.max(class.highest);
                 }
-            } else if lane.owed != 0 {
+            } else if lane.owed != 0 && !is_alone {
                 self.settle(first);
             } else {
                 return Some(first);

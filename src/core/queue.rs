@@ -29,13 +29,15 @@ const STEPS_PER_BURIAL: usize = 32;
 pub(super) const OVERCHARGE: u64 = 1_000_000;
 
 pub(crate) struct Queue {
-    /// Jobs admitted and not yet started, cancelled or failed.
-    pub(super) pending: CachePadded<AtomicUsize>,
+    /// Jobs that were ever admitted, less those cancelled or failed. Wraps.
+    pub(super) admitted: CachePadded<AtomicUsize>,
     pub(super) inbox: CachePadded<Inbox>,
     pub(super) lanes: CachePadded<Mutex<Lanes>>,
     /// Whether the lanes, or what is on its way to them, hold jobs. Written under
     /// the lock, read without it.
     left: CachePadded<AtomicBool>,
+    /// Of those admitted, how many were taken to be run. As `left`; wraps.
+    taken: AtomicUsize,
     /// Shells of cancelled jobs, to be unlinked; a push-only stack like the inbox.
     graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
@@ -67,10 +69,11 @@ impl Queue {
         let shared = Priority::ALL.map(|class| Arc::new(LaneState::of_class(class, most_orphans)));
         let normal = Arc::clone(&shared[Priority::Normal as usize]);
         Self {
-            pending: CachePadded::new(AtomicUsize::new(0)),
+            admitted: CachePadded::new(AtomicUsize::new(0)),
             inbox: CachePadded::new(Inbox::new()),
             lanes: CachePadded::new(Mutex::new(Lanes::new(normal, ageing))),
             left: CachePadded::new(AtomicBool::new(false)),
+            taken: AtomicUsize::new(0),
             graveyard: AtomicPtr::new(ptr::null_mut()),
             shells: plain::AtomicUsize::new(0),
             shared,
@@ -89,7 +92,8 @@ impl Queue {
 
     /// How many jobs wait. No decision may depend on its being exact.
     pub(crate) fn pending(&self) -> usize {
-        self.pending.hint()
+        let taken = self.taken();
+        self.admitted.hint().wrapping_sub(taken)
     }
 
     /// Hands a job over. The caller makes sure afterwards that a worker looks
@@ -155,15 +159,34 @@ impl Queue {
                 Claim::Run { unwanted } => {
                     // SAFETY: the claim gave us the payload.
                     let running = unsafe { Running::new(popped.job, unwanted) };
+                    self.count_taken(running.header().lane());
                     break Some(running.count(lanes.charge(&popped, now)));
                 }
                 Claim::Cancelled => {}
             }
         };
         let more = self.unlock(lanes);
-        let job = job?;
-        self.leave(job.header().lane());
-        Some(Taken { job, more })
+        Some(Taken { job: job?, more })
+    }
+
+    /// A job of `lane` was taken: its room is free. Needs the scheduler's lock, by which only
+    /// one writes at a time.
+    fn count_taken(&self, lane: Option<&Arc<LaneState>>) {
+        if let Some(lane) = lane {
+            lane.leave_all(1);
+        }
+        let taken = self.taken.hint();
+        // ORDERING: Release, partner: `taken`.
+        self.taken.store(taken.wrapping_add(1), Ordering::Release);
+    }
+
+    /// To be looked at before `admitted`, and then never more than that: else jobs that came and
+    /// went in between would make what is pending a negative number. Too little is no harm: who
+    /// misses one that was taken finds less room.
+    pub(super) fn taken(&self) -> usize {
+        // ORDERING: Acquire, partner: the Release in `count_taken`: the admission of what was
+        // taken is seen.
+        self.taken.load(Ordering::Acquire)
     }
 
     /// Whether a worker would find something. Callers fence first.
