@@ -273,8 +273,7 @@ impl Turns {
             return Err(Failure::Cancelled);
         }
         header.set_started(start);
-        post.tally()
-            .started(start.saturating_sub(header.queued_at));
+        post.tally().started(start.saturating_sub(header.queued_at));
         self.watch(start);
         Ok(start)
     }

@@ -89,8 +89,9 @@ impl Lanes {
         Some(Popped { job, class, place })
     }
 
-    /// Charges for the job that was popped last, which starts now. How much.
-    pub(super) fn charge(&mut self, popped: &Popped, now: u64) -> u64 {
+    /// Charges for the job that was popped last, which starts now. How much, and whether its
+    /// class has another one that may start.
+    pub(super) fn charge(&mut self, popped: &Popped, now: u64) -> (u64, bool) {
         let seat = &mut self.seats[popped.place];
         let line = &mut self.lines[popped.class];
         let time = seat.average(self.typical).max(1);
@@ -101,7 +102,7 @@ impl Lanes {
         seat.pace.start(now, seat.len > 0);
         let more = self.has_next(popped.class);
         self.lines[popped.class].pace.start(now, more);
-        time
+        (time, more)
     }
 
     /// The class that is next, and the lane in it: the highest, unless a lower one has

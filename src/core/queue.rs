@@ -148,6 +148,7 @@ impl Queue {
         let mut lanes = self.lanes.lock();
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, usize::MAX);
+        let mut more = false;
         let job = loop {
             let Some(popped) = lanes.pop(now) else {
                 lanes.rest();
@@ -160,12 +161,17 @@ impl Queue {
                     // SAFETY: the claim gave us the payload.
                     let running = unsafe { Running::new(popped.job, unwanted) };
                     self.count_taken(running.header().lane());
-                    break Some(running.count(lanes.charge(&popped, now)));
+                    let (charged, has_next) = lanes.charge(&popped, now);
+                    let running = running.count(charged);
+                    // Unless that was the last one of its lane that may run.
+                    let is_blocked = running.header().lane().is_some_and(|lane| lane.is_capped());
+                    more = has_next && !is_blocked;
+                    break Some(running);
                 }
                 Claim::Cancelled => {}
             }
         };
-        let more = self.unlock(lanes);
+        let more = self.unlock_with(lanes, more);
         Some(Taken { job: job?, more })
     }
 
@@ -247,8 +253,13 @@ impl Queue {
     }
 
     /// Tells those without the lock what it has come to; `true`: jobs are left.
-    pub(super) fn unlock(&self, mut lanes: impl DerefMut<Target = Lanes>) -> bool {
-        let left = lanes.has_runnable();
+    pub(super) fn unlock(&self, lanes: impl DerefMut<Target = Lanes>) -> bool {
+        self.unlock_with(lanes, false)
+    }
+
+    /// The same for who may know already that jobs are `left`.
+    fn unlock_with(&self, mut lanes: impl DerefMut<Target = Lanes>, left: bool) -> bool {
+        let left = left || lanes.has_runnable();
         self.set_left(left);
         self.forget_shells(&mut lanes);
         drop(lanes);

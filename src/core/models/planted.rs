@@ -97,6 +97,10 @@ const PLANTED: &[(&str, &str)] = &[
         "queue::room_for_some_of_several_is_neither_exceeded_nor_lost",
     ),
     (
+        "queue: what was taken looked at last",
+        "queue::a_job_that_comes_and_goes_takes_no_room_from_another",
+    ),
+    (
         "queue: no look after unlocking",
         "queue::no_shell_stays_behind",
     ),

@@ -155,6 +155,30 @@ fn room_for_some_of_several_is_neither_exceeded_nor_lost() {
     );
 }
 
+/// A job that comes, is taken and is over while another one is admitted: there is room for both.
+#[test]
+fn a_job_that_comes_and_goes_takes_no_room_from_another() {
+    check(
+        "a_job_that_comes_and_goes_takes_no_room_from_another",
+        Some(3),
+        || {
+            let queue = Arc::new(Queue::new(usize::MAX, AGEING));
+            let other = thread::spawn({
+                let queue = Arc::clone(&queue);
+                move || {
+                    let caller = push(&queue, 2, || ()).expect("room for two");
+                    while run_one(&queue) {}
+                    await_it(caller).unwrap();
+                }
+            });
+            let admitted = queue.admit(2, None);
+            assert_eq!(admitted.map(|permit| permit.jobs()), Ok(1));
+            other.join().unwrap();
+            assert_eq!(queue.pending(), 1);
+        },
+    );
+}
+
 #[test]
 fn no_shell_stays_behind() {
     check("no_shell_stays_behind", Some(3), || {
