@@ -1,8 +1,8 @@
 //! Activity: which jobs run now, since when, and where they come from.
 //!
 //! Every thread that runs jobs of a pool has a slot in it, into which it writes a few words
-//! at each start and end, and what it has run so far. Nobody waits for anybody: a reader that finds a slot changed
-//! under its eyes leaves it out.
+//! at each start and end, and what it has run so far. Nobody waits for anybody: a reader that
+//! finds a slot changed under its eyes leaves it out.
 
 use crate::backend::Threads;
 use crate::core::job_ref::JobRef;

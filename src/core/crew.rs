@@ -95,6 +95,11 @@ impl Crew {
             // `retire`. Either that worker sees our push or we see its state.
             fence(Ordering::SeqCst);
         }
+        self.demand_fenced(host);
+    }
+
+    /// The same for who has been through such a fence since the jobs could be seen.
+    fn demand_fenced(&self, host: &impl Host) {
         // ORDERING: Relaxed here and below: ordered by the fence.
         let searching = self.searching.load(Ordering::Relaxed);
         let enough = |workers| workers > 0 && workers >= MOST_SEARCHING.min(host.waiting());
@@ -269,7 +274,7 @@ impl Crew {
         if searching {
             self.settle(host);
         } else if more && !planted("crew: jobs left behind") {
-            self.demand(host);
+            self.demand_fenced(host);
         }
     }
 
@@ -283,7 +288,7 @@ impl Crew {
         // ORDERING: SeqCst fence, partner: the fence in `demand`.
         fence(Ordering::SeqCst);
         if host.has_work() {
-            self.demand(host);
+            self.demand_fenced(host);
         }
     }
 

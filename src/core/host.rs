@@ -15,7 +15,8 @@ pub(crate) trait Host {
     fn is_closed(&self) -> bool;
 
     /// Takes the next job; if there is one, calls `taken(more)` (`more`: others are
-    /// left behind), then runs it. `false` if there was none.
+    /// left behind), then runs it. `false` if there was none. Between telling that others are
+    /// left and `taken` there is a SeqCst fence.
     fn run_next(&self, taken: impl FnOnce(bool)) -> bool;
 
     /// Starts a thread that calls [`Crew::work`] with `slot`, or calls

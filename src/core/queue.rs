@@ -359,7 +359,8 @@ impl Queue {
             return;
         }
         // ORDERING: SeqCst fence, partner: the fence in `purge`. Either the
-        // canceller finds the lock free or we find its shell.
+        // canceller finds the lock free or we find its shell. Also for `Crew::taken_by`,
+        // which looks at who sleeps: what is left can be seen by now.
         fence(Ordering::SeqCst);
         if !self.graveyard.load(Ordering::Relaxed).is_null() {
             // No steps: what is not drained is in nobody's hands.

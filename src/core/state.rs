@@ -211,6 +211,10 @@ impl State {
     /// freed.
     #[must_use]
     pub(crate) fn release_caller(&self) -> bool {
+        // ORDERING: Acquire, partner as below. Nobody else looks at it any more.
+        if self.0.load(Ordering::Acquire) & QUEUE_GONE != 0 {
+            return true;
+        }
         // ORDERING: AcqRel, partner: `release_queue` and `complete`. The later of
         // the two sides sees all that the earlier one did before it frees.
         let before = self.0.fetch_or(CALLER_GONE, Ordering::AcqRel);
