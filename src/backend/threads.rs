@@ -170,6 +170,10 @@ impl Host for Seat<'_> {
         self.turns.pool().queue.pending()
     }
 
+    fn are_long(&self) -> bool {
+        self.turns.pool().queue.are_long()
+    }
+
     fn is_closed(&self) -> bool {
         self.turns.is_closed()
     }

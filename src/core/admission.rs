@@ -154,6 +154,32 @@ impl Queue {
         }
     }
 
+    /// How many jobs wait. No decision may depend on its being exact.
+    pub(crate) fn pending(&self) -> usize {
+        let taken = self.taken();
+        self.admitted.hint().wrapping_sub(taken)
+    }
+
+    /// A job of `lane` was taken: its room is free. Needs the scheduler's lock, by which only
+    /// one writes at a time.
+    pub(super) fn count_taken(&self, lane: Option<&Arc<LaneState>>) {
+        if let Some(lane) = lane {
+            lane.leave_all(1);
+        }
+        let taken = self.taken.hint();
+        // ORDERING: Release, partner: `taken`.
+        self.taken.store(taken.wrapping_add(1), Ordering::Release);
+    }
+
+    /// To be looked at before `admitted`, and then never more than that: else jobs that came and
+    /// went in between would make what is pending a negative number. Too little is no harm: who
+    /// misses one that was taken finds less room.
+    fn taken(&self) -> usize {
+        // ORDERING: Acquire, partner: the Release in `count_taken`: the admission of what was
+        // taken is seen.
+        self.taken.load(Ordering::Acquire)
+    }
+
     /// Gives up room: the job was started, cancelled, failed, or never pushed.
     pub(super) fn leave(&self, lane: Option<&Arc<LaneState>>) {
         self.cancel_permit(Permit(1), lane);

@@ -18,7 +18,7 @@ const RETRY_LAST: u64 = 1_000_000_000;
 /// With so many workers on their way to the queue nobody wakes another: the first to
 /// find a job does. With one, jobs of some microseconds are served too slowly, because
 /// its waking takes longer than they do; with as many as there are jobs, most find
-/// nothing.
+/// nothing, unless jobs are long.
 const MOST_SEARCHING: usize = 2;
 
 /// Parkers that are made together.
@@ -102,7 +102,12 @@ impl Crew {
     fn demand_fenced(&self, host: &impl Host) {
         // ORDERING: Relaxed here and below: ordered by the fence.
         let searching = self.searching.load(Ordering::Relaxed);
-        let enough = |workers| workers > 0 && workers >= MOST_SEARCHING.min(host.waiting());
+        let most = if host.are_long() {
+            usize::MAX
+        } else {
+            MOST_SEARCHING
+        };
+        let enough = |workers| workers > 0 && workers >= most.min(host.waiting());
         if enough(searching) {
             return;
         }
@@ -415,3 +420,7 @@ impl Crew {
         assert_eq!(self.idle.count() + self.taken.count(), 0, "slots");
     }
 }
+
+#[cfg(all(test, not(offramp_loom)))]
+#[path = "crew_tests.rs"]
+mod tests;

@@ -12,6 +12,9 @@ pub(crate) trait Host {
     /// How many jobs wait, roughly.
     fn waiting(&self) -> usize;
 
+    /// Whether jobs take so long that waking a worker for each is worth it.
+    fn are_long(&self) -> bool;
+
     fn is_closed(&self) -> bool;
 
     /// Takes the next job; if there is one, calls `taken(more)` (`more`: others are

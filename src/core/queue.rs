@@ -28,6 +28,10 @@ const STEPS_PER_BURIAL: usize = 32;
 /// line at once. For less the lock is not worth taking: that is made up for by and by.
 pub(super) const OVERCHARGE: u64 = 1_000_000;
 
+/// Longer jobs, in nanoseconds, are worth a wake-up each: of some, one after the other, the last
+/// would come later than that.
+const LONG: u64 = 200_000;
+
 pub(crate) struct Queue {
     /// Jobs that were ever admitted, less those cancelled or failed. Wraps.
     pub(super) admitted: CachePadded<AtomicUsize>,
@@ -37,7 +41,9 @@ pub(crate) struct Queue {
     /// the lock, read without it.
     left: CachePadded<AtomicBool>,
     /// Of those admitted, how many were taken to be run. As `left`; wraps.
-    taken: AtomicUsize,
+    pub(super) taken: AtomicUsize,
+    /// The last one taken is expected to take long. As `left`.
+    are_long: plain::AtomicBool,
     /// Shells of cancelled jobs, to be unlinked; a push-only stack like the inbox.
     graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
@@ -74,6 +80,7 @@ impl Queue {
             lanes: CachePadded::new(Mutex::new(Lanes::new(normal, ageing))),
             left: CachePadded::new(AtomicBool::new(false)),
             taken: AtomicUsize::new(0),
+            are_long: plain::AtomicBool::new(false),
             graveyard: AtomicPtr::new(ptr::null_mut()),
             shells: plain::AtomicUsize::new(0),
             shared,
@@ -90,10 +97,9 @@ impl Queue {
         named.unwrap_or(&self.shared[Priority::Normal as usize])
     }
 
-    /// How many jobs wait. No decision may depend on its being exact.
-    pub(crate) fn pending(&self) -> usize {
-        let taken = self.taken();
-        self.admitted.hint().wrapping_sub(taken)
+    /// Whether jobs run for long, as a rule. As [`pending`](Self::pending).
+    pub(crate) fn are_long(&self) -> bool {
+        self.are_long.load(Ordering::Relaxed)
     }
 
     /// Hands a job over. The caller makes sure afterwards that a worker looks
@@ -163,6 +169,9 @@ impl Queue {
                     self.count_taken(running.header().lane());
                     let (charged, has_next) = lanes.charge(&popped, now);
                     let running = running.count(charged);
+                    if self.are_long() != (charged >= LONG) {
+                        self.are_long.store(charged >= LONG, Ordering::Relaxed);
+                    }
                     // Unless that was the last one of its lane that may run.
                     let is_blocked = running.header().lane().is_some_and(|lane| lane.is_capped());
                     more = has_next && !is_blocked;
@@ -173,26 +182,6 @@ impl Queue {
         };
         let more = self.unlock_with(lanes, more);
         Some(Taken { job: job?, more })
-    }
-
-    /// A job of `lane` was taken: its room is free. Needs the scheduler's lock, by which only
-    /// one writes at a time.
-    fn count_taken(&self, lane: Option<&Arc<LaneState>>) {
-        if let Some(lane) = lane {
-            lane.leave_all(1);
-        }
-        let taken = self.taken.hint();
-        // ORDERING: Release, partner: `taken`.
-        self.taken.store(taken.wrapping_add(1), Ordering::Release);
-    }
-
-    /// To be looked at before `admitted`, and then never more than that: else jobs that came and
-    /// went in between would make what is pending a negative number. Too little is no harm: who
-    /// misses one that was taken finds less room.
-    pub(super) fn taken(&self) -> usize {
-        // ORDERING: Acquire, partner: the Release in `count_taken`: the admission of what was
-        // taken is seen.
-        self.taken.load(Ordering::Acquire)
     }
 
     /// Whether a worker would find something. Callers fence first.

@@ -1,6 +1,6 @@
 //! What loom's steps would make too long.
 
-use super::Queue;
+use super::{LONG, Queue};
 use crate::cancel::Stopped;
 use crate::core::admission::{Full, SPARE_SHELLS};
 use crate::core::caller::Caller;
@@ -89,4 +89,25 @@ fn shells_are_bounded_while_the_lock_is_held() {
     assert_eq!(queue.shells.load(super::Ordering::Relaxed), 0);
     let caller = push(&queue, limit).expect("room again");
     let _ = caller.abandon(&queue);
+}
+
+/// Runs the next job, which takes so long.
+fn run(queue: &Queue, time: u64) {
+    push(queue, usize::MAX).unwrap().detach();
+    let (finished, _) = queue.next(0).unwrap().job.run(std::ptr::null(), |_| ());
+    queue.settle(&finished, time);
+    assert!(finished.complete().is_none());
+}
+
+#[test]
+fn whether_jobs_are_long_is_known_by_those_before() {
+    let queue = Queue::new(usize::MAX, 0);
+    run(&queue, LONG);
+    assert!(!queue.are_long(), "nothing was known of the first");
+    run(&queue, LONG);
+    assert!(queue.are_long());
+    for _ in 0..100 {
+        run(&queue, LONG / 2);
+    }
+    assert!(!queue.are_long());
 }

@@ -345,6 +345,10 @@ impl Host for Seat {
         self.0.queue.pending()
     }
 
+    fn are_long(&self) -> bool {
+        self.0.queue.are_long()
+    }
+
     fn is_closed(&self) -> bool {
         self.0.queue.is_closed()
     }

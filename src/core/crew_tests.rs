@@ -1,0 +1,78 @@
+use super::{Crew, Host, MOST_SEARCHING, Size};
+use std::cell::Cell;
+use std::time::Duration;
+
+const JOBS: usize = 5;
+
+/// Has jobs, and threads that are long in coming.
+struct Busy {
+    are_long: bool,
+    spawned: Cell<usize>,
+}
+
+impl Host for Busy {
+    fn has_work(&self) -> bool {
+        true
+    }
+
+    fn waiting(&self) -> usize {
+        JOBS
+    }
+
+    fn are_long(&self) -> bool {
+        self.are_long
+    }
+
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    fn run_next(&self, _: impl FnOnce(bool)) -> bool {
+        unreachable!("no worker runs here")
+    }
+
+    fn spawn(&self, _: usize) {
+        self.spawned.set(self.spawned.get() + 1);
+    }
+
+    fn fail_all(&self) {}
+
+    fn saturated(&self) {}
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn demand_at(&self, _: u64) {}
+
+    fn back_in(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// How many threads are asked for by `calls` submissions.
+fn asked_for(are_long: bool, calls: usize) -> usize {
+    let crew = Crew::new(Size {
+        min: 0,
+        max: 16,
+        most: 16,
+        extra: 0,
+        keep_alive: Duration::from_secs(1),
+    });
+    let host = Busy {
+        are_long,
+        spawned: Cell::new(0),
+    };
+    for _ in 0..calls {
+        crew.demand(&host);
+    }
+    host.spawned.get()
+}
+
+#[test]
+fn short_jobs_have_two_workers_called_and_long_ones_as_many_as_wait() {
+    assert_eq!(asked_for(false, 1), 1);
+    assert_eq!(asked_for(false, 3 * JOBS), MOST_SEARCHING);
+    assert_eq!(asked_for(true, 3), 3);
+    assert_eq!(asked_for(true, 3 * JOBS), JOBS);
+}
