@@ -11,7 +11,6 @@ use super::registers::Registers;
 use super::snapshot::Snapshot;
 use super::unwind::{End, Frame, Unwinding, Walk};
 use std::collections::HashMap;
-use std::ops::Range;
 
 /// A walk costs some ten microseconds, and the right one is among the first.
 const MOST_TRIALS: usize = 64;
@@ -67,10 +66,6 @@ impl Unwinding {
     /// all linkers make tables for those.
     pub(super) fn covers(&mut self, address: u64) -> bool {
         self.function(address).is_some() || calls::linked(address).is_some()
-    }
-
-    fn function(&mut self, address: u64) -> Option<Range<u64>> {
-        self.tables(address)?.function(address)
     }
 
     /// Past code without tables, as some C libraries are: from the first word that can be a

@@ -9,6 +9,7 @@ mod caller;
 mod calls;
 mod elf;
 mod handler;
+mod landing;
 mod memory;
 mod mode;
 mod modules;

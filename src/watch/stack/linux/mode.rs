@@ -2,6 +2,7 @@
 
 use super::super::types::Doing;
 use super::elf::{self, Names};
+use super::landing;
 use super::memory;
 use super::signal;
 use super::target::Target;
@@ -53,6 +54,7 @@ fn try_waiting() -> Result<(), &'static str> {
 
 fn try_running(wanted: c_int) -> Result<(), &'static str> {
     signal::take(wanted)?;
+    landing::find_unwinders();
     Target::of_this_thread().try_signal()
 }
 

@@ -184,7 +184,6 @@ fn eh_frame_start(header_at: u64, header: &[u8]) -> Option<u64> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 impl Tables {
     /// From where to where the function around `address` goes. `None`: the tables have none
     /// there.
@@ -272,14 +271,11 @@ mod tests {
         assert!(module.range.contains(&here()));
         let tables = module.tables().unwrap();
         assert!(!tables.eh_frame_bytes.is_empty());
-        #[cfg(target_arch = "x86_64")]
-        {
-            let function = tables.function(here() + 1).unwrap();
-            assert_eq!(function.start, here());
-            assert_eq!(tables.function(function.end - 1), Some(function));
-            assert_eq!(tables.function(module.range.start), None);
-            assert_eq!(tables.function(module.range.end), None);
-        }
+        let function = tables.function(here() + 1).unwrap();
+        assert_eq!(function.start, here());
+        assert_eq!(tables.function(function.end - 1), Some(function));
+        assert_eq!(tables.function(module.range.start), None);
+        assert_eq!(tables.function(module.range.end), None);
         // Other tests load libraries, perhaps.
         if let Some((newer, _)) = newer_than(Some(generation)) {
             assert_ne!(newer, generation);

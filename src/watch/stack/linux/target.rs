@@ -123,6 +123,10 @@ impl Target {
                 (Ok(_), _) if !still() => return Captured::none(WENT_ON),
                 (Ok(snapshot), how) => {
                     let mut captured = self.unwound(&snapshot, how);
+                    if unwind::lock().may_be_landing(&captured.addresses) {
+                        failed = WENT_ON;
+                        continue;
+                    }
                     if let (Doing::SystemCall(SystemCall { number: 0.., .. }), [innermost, ..]) =
                         (doing, &mut *captured.addresses)
                     {
@@ -329,5 +333,45 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(60));
         }
         assert!(began.elapsed() >= Duration::from_millis(5));
+    }
+
+    #[inline(never)]
+    fn unwind_once() {
+        panic::resume_unwind(Box::new(""));
+    }
+
+    #[inline(never)]
+    fn unwind_until(ends: &mpsc::Receiver<()>) {
+        while ends.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+            assert!(panic::catch_unwind(unwind_once).is_err());
+        }
+    }
+
+    #[test]
+    fn a_thread_that_unwinds_has_all_of_its_callers() {
+        super::super::mode(true);
+        let (ready, is_ready) = mpsc::channel();
+        let (end, ends) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            ready.send(Target::of_this_thread()).unwrap();
+            unwind_until(&ends);
+        });
+        let target = is_ready.recv().unwrap();
+        let start = unwind_until as fn(_) as usize as u64;
+        let mut stacks = 0;
+        for capture in 0..500 {
+            let captured = target.capture(&Doing::OnCpu, &|| true);
+            let mut addresses = captured.addresses.iter();
+            // None at all is no wrong one.
+            let has_caller = addresses.any(|at| (start..start + 4096).contains(at));
+            assert!(
+                has_caller || captured.addresses.is_empty(),
+                "{capture}: {captured:?}"
+            );
+            stacks += usize::from(has_caller);
+        }
+        drop(end);
+        thread.join().unwrap();
+        assert!(stacks > 0);
     }
 }

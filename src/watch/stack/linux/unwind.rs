@@ -7,6 +7,7 @@ use super::modules::{self, Generation, Module, Tables};
 use super::registers::Registers;
 use super::snapshot::Snapshot;
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Unwinder};
+use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 #[cfg(target_arch = "aarch64")]
@@ -141,6 +142,11 @@ impl Unwinding {
         tables.as_ref()
     }
 
+    /// From where to where the function around `address` goes.
+    pub(super) fn function(&mut self, address: u64) -> Option<Range<u64>> {
+        self.tables(address)?.function(address)
+    }
+
     /// Whether it is certain who the caller of the function at `address` is. That there are
     /// tables has to do where they are not looked into here.
     #[cfg(target_arch = "aarch64")]
@@ -206,7 +212,7 @@ impl Unwinding {
 
 fn for_engine(module: &Module, tables: &Tables) -> framehop::Module<Arc<[u8]>> {
     let in_file = |address: u64| address.wrapping_sub(module.bias);
-    let range = |range: &std::ops::Range<u64>| in_file(range.start)..in_file(range.end);
+    let range = |range: &Range<u64>| in_file(range.start)..in_file(range.end);
     let sections = ExplicitModuleSectionInfo {
         base_svma: in_file(module.range.start),
         eh_frame_hdr_svma: Some(range(&tables.eh_frame_hdr)),
@@ -293,7 +299,7 @@ impl Unwinding {
 mod tests {
     use super::*;
 
-    fn stack() -> std::ops::Range<u64> {
+    fn stack() -> Range<u64> {
         let here = Registers::here().stack_pointer;
         here - 4096..here + 8 * 1024 * 1024
     }
