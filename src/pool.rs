@@ -181,7 +181,7 @@ impl Turns {
                 if let Some(freed) = finished.complete() {
                     self.freed(&freed);
                 }
-                if self.is_closed() {
+                if self.pool().queue.is_closing() {
                     self.pool().notify();
                 }
                 Some(now)

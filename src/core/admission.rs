@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use super::queue::Queue;
 use super::running::{Freed, Running};
 use super::state::Claim;
-use crate::sync::{Hint, Ordering, planted};
+use crate::sync::{AtomicUsize, Hint, Ordering, plain, planted};
 use std::hint;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -35,6 +35,24 @@ pub(crate) enum Full {
     Pool,
     /// Its lane's, of so many.
     Lane(usize),
+}
+
+/// What submitters write with each job.
+pub(super) struct Admission {
+    /// Jobs that were ever admitted, less those cancelled or failed. Wraps.
+    admitted: AtomicUsize,
+    /// How many of them had been taken when somebody looked: never more than were. What it
+    /// misses can only make somebody find less room, who then looks himself.
+    seen: plain::AtomicUsize,
+}
+
+impl Admission {
+    pub(super) fn new() -> Self {
+        Self {
+            admitted: AtomicUsize::new(0),
+            seen: plain::AtomicUsize::new(0),
+        }
+    }
 }
 
 /// The right to push so many jobs of a lane.
@@ -108,41 +126,43 @@ impl Queue {
     }
 
     fn note_lane(&self) {
-        if !self.has_lanes.load(Ordering::Relaxed) {
-            self.has_lanes.store(true, Ordering::Relaxed);
+        if !self.seldom.has_lanes.load(Ordering::Relaxed) {
+            self.seldom.has_lanes.store(true, Ordering::Relaxed);
         }
     }
 
     /// The pool's part: so many of `jobs` that no more than `limit` are pending, and none if
     /// more shells than that wait to be freed.
     fn admit_to_pool(&self, limit: usize, jobs: usize) -> usize {
-        if self.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
+        if self.seldom.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
             return 0;
         }
-        let taken = self.taken();
-        let room = |admitted: usize| {
-            let pending = admitted.wrapping_sub(taken);
-            jobs.min(limit.saturating_sub(pending))
-        };
-        if planted("queue: admit in two steps") {
-            let room = room(self.admitted.load(Ordering::Relaxed));
-            self.admitted.fetch_add(room, Ordering::Relaxed);
-            return room;
-        }
+        // What was taken is known to workers; as long as what was seen of it last leaves room,
+        // their line is left alone.
+        let mut taken = self.admission.seen.load(Ordering::Relaxed);
         // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
-        let mut admitted = self.admitted.hint();
-        if planted("queue: what was taken looked at last") {
-            let pending = admitted.wrapping_sub(self.taken());
-            if pending >= limit {
-                return 0;
-            }
-        }
+        let mut admitted = self.admission.admitted.hint();
         loop {
-            let room = room(admitted);
+            let room = jobs.min(limit.saturating_sub(admitted.wrapping_sub(taken)));
+            if room < jobs {
+                let now = self.taken();
+                if now != taken && !planted("queue: never looks at what was taken") {
+                    taken = now;
+                    self.admission.seen.store(taken, Ordering::Relaxed);
+                    if !planted("queue: what was taken looked at last") {
+                        admitted = self.admission.admitted.hint();
+                    }
+                    continue;
+                }
+            }
             if room == 0 {
                 return 0;
             }
-            match self.admitted.compare_exchange_weak(
+            if planted("queue: admit in two steps") {
+                self.admission.admitted.fetch_add(room, Ordering::Relaxed);
+                return room;
+            }
+            match self.admission.admitted.compare_exchange_weak(
                 admitted,
                 admitted.wrapping_add(room),
                 Ordering::Relaxed,
@@ -157,7 +177,7 @@ impl Queue {
     /// How many jobs wait. No decision may depend on its being exact.
     pub(crate) fn pending(&self) -> usize {
         let taken = self.taken();
-        self.admitted.hint().wrapping_sub(taken)
+        self.admission.admitted.hint().wrapping_sub(taken)
     }
 
     /// A job of `lane` was taken: its room is free. Needs the scheduler's lock, by which only
@@ -166,9 +186,11 @@ impl Queue {
         if let Some(lane) = lane {
             lane.leave_all(1);
         }
-        let taken = self.taken.hint();
+        let taken = self.told.taken.hint();
         // ORDERING: Release, partner: `taken`.
-        self.taken.store(taken.wrapping_add(1), Ordering::Release);
+        self.told
+            .taken
+            .store(taken.wrapping_add(1), Ordering::Release);
     }
 
     /// To be looked at before `admitted`, and then never more than that: else jobs that came and
@@ -177,7 +199,7 @@ impl Queue {
     fn taken(&self) -> usize {
         // ORDERING: Acquire, partner: the Release in `count_taken`: the admission of what was
         // taken is seen.
-        self.taken.load(Ordering::Acquire)
+        self.told.taken.load(Ordering::Acquire)
     }
 
     /// Gives up room: the job was started, cancelled, failed, or never pushed.
@@ -190,7 +212,7 @@ impl Queue {
         if let Some(lane) = lane {
             lane.leave_all(jobs);
         }
-        self.admitted.fetch_sub(jobs, Ordering::Relaxed);
+        self.admission.admitted.fetch_sub(jobs, Ordering::Relaxed);
     }
 
     /// The pool is full for a job of `lane`: the lane with most jobs pays, by its newest,
@@ -205,7 +227,7 @@ impl Queue {
         lane: Option<&Arc<LaneState>>,
     ) -> (Result<Permit, Full>, Evicted) {
         let mut evicted = Evicted(Vec::new());
-        if self.is_closed() || !self.has_lanes.load(Ordering::Relaxed) {
+        if self.is_closed() || !self.seldom.has_lanes.load(Ordering::Relaxed) {
             return (Err(Full::Pool), evicted);
         }
         let tries = (0..TRIES).find_map(|_| {

@@ -107,7 +107,8 @@ impl Crew {
         } else {
             MOST_SEARCHING
         };
-        let enough = |workers| workers > 0 && workers >= most.min(host.waiting());
+        // How many wait is asked last: submitters and workers count that, on each other's lines.
+        let enough = |workers| workers > 0 && (workers >= most || workers >= host.waiting());
         if enough(searching) {
             return;
         }

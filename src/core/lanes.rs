@@ -295,11 +295,16 @@ impl Lanes {
         None
     }
 
+    /// Whether a job waits in the lane that calls share which name none.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.seats[SHARED].jobs.is_empty()
+    }
+
     /// Moves jobs from the inbox to the lanes, in submission order, in at most
     /// `steps` steps (two for each job). What is left over is gone on with by the
-    /// next call: a canceller does a bounded part, a worker all of it.
-    pub(crate) fn drain(&mut self, inbox: &Inbox, steps: usize) {
-        for _ in 0..steps {
+    /// next call: a canceller does a bounded part, a worker all of it. Whether there was any.
+    pub(crate) fn drain(&mut self, inbox: &Inbox, steps: usize) -> bool {
+        for step in 0..steps {
             if !self.newest_first.is_null() {
                 self.reverse_one();
             } else if !self.oldest_first.is_null() {
@@ -307,10 +312,11 @@ impl Lanes {
             } else {
                 self.newest_first = inbox.drain();
                 if self.newest_first.is_null() {
-                    return;
+                    return step > 0;
                 }
             }
         }
+        steps > 0
     }
 
     /// Seals the inbox and takes what it held.

@@ -3,7 +3,7 @@
 //! Submitters `admit` and `push`, workers call `next`, cancellers `bury`. See
 //! the README beside this file for the protocol.
 
-use super::admission::Permit;
+use super::admission::{Admission, Permit};
 use super::inbox::{Inbox, Sealed};
 use super::job::{Failure, Header};
 use super::job_ref::JobRef;
@@ -32,26 +32,38 @@ pub(super) const OVERCHARGE: u64 = 1_000_000;
 /// would come later than that.
 const LONG: u64 = 200_000;
 
+/// In groups by who writes them, because each change by one takes the cache line from all
+/// others: submitters; workers, under the lock; and hardly anybody.
 pub(crate) struct Queue {
-    /// Jobs that were ever admitted, less those cancelled or failed. Wraps.
-    pub(super) admitted: CachePadded<AtomicUsize>,
+    pub(super) admission: CachePadded<Admission>,
     pub(super) inbox: CachePadded<Inbox>,
     pub(super) lanes: CachePadded<Mutex<Lanes>>,
-    /// Whether the lanes, or what is on its way to them, hold jobs. Written under
-    /// the lock, read without it.
-    left: CachePadded<AtomicBool>,
-    /// Of those admitted, how many were taken to be run. As `left`; wraps.
+    pub(super) told: CachePadded<Told>,
+    pub(super) seldom: CachePadded<Seldom>,
+}
+
+/// What those with the lock tell those without. Written under it.
+pub(super) struct Told {
+    /// Whether the lanes, or what is on its way to them, hold jobs.
+    left: AtomicBool,
+    /// Of the jobs admitted, how many were taken to be run. Wraps.
     pub(super) taken: AtomicUsize,
-    /// The last one taken is expected to take long. As `left`.
+}
+
+/// What is read with each job, and seldom written.
+pub(super) struct Seldom {
+    /// The last job taken is expected to take long. Written under the lock.
     are_long: plain::AtomicBool,
+    /// The queue is being closed, or is. For who may learn it late.
+    is_closing: plain::AtomicBool,
+    /// A call has named a lane: from then on there may be several.
+    pub(super) has_lanes: plain::AtomicBool,
+    /// The lanes of calls that name none, by class.
+    shared: [Arc<LaneState>; CLASSES],
     /// Shells of cancelled jobs, to be unlinked; a push-only stack like the inbox.
     graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
     pub(super) shells: plain::AtomicUsize,
-    /// The lanes of calls that name none, by class.
-    shared: [Arc<LaneState>; CLASSES],
-    /// A call has named a lane: from then on there may be several.
-    pub(super) has_lanes: plain::AtomicBool,
 }
 
 /// A job that was admitted and not pushed: its submitter runs it itself.
@@ -75,31 +87,36 @@ impl Queue {
         let shared = Priority::ALL.map(|class| Arc::new(LaneState::of_class(class, most_orphans)));
         let normal = Arc::clone(&shared[Priority::Normal as usize]);
         Self {
-            admitted: CachePadded::new(AtomicUsize::new(0)),
+            admission: CachePadded::new(Admission::new()),
             inbox: CachePadded::new(Inbox::new()),
             lanes: CachePadded::new(Mutex::new(Lanes::new(normal, ageing))),
-            left: CachePadded::new(AtomicBool::new(false)),
-            taken: AtomicUsize::new(0),
-            are_long: plain::AtomicBool::new(false),
-            graveyard: AtomicPtr::new(ptr::null_mut()),
-            shells: plain::AtomicUsize::new(0),
-            shared,
-            has_lanes: plain::AtomicBool::new(false),
+            told: CachePadded::new(Told {
+                left: AtomicBool::new(false),
+                taken: AtomicUsize::new(0),
+            }),
+            seldom: CachePadded::new(Seldom {
+                are_long: plain::AtomicBool::new(false),
+                is_closing: plain::AtomicBool::new(false),
+                has_lanes: plain::AtomicBool::new(false),
+                shared,
+                graveyard: AtomicPtr::new(ptr::null_mut()),
+                shells: plain::AtomicUsize::new(0),
+            }),
         }
     }
 
     /// The lane that calls of a class share, for them to name; `None`: they need not.
     pub(crate) fn shared(&self, class: Priority) -> Option<&Arc<LaneState>> {
-        (class != Priority::Normal).then(|| &self.shared[class as usize])
+        (class != Priority::Normal).then(|| &self.seldom.shared[class as usize])
     }
 
     fn lane<'a>(&'a self, named: Option<&'a Arc<LaneState>>) -> &'a Arc<LaneState> {
-        named.unwrap_or(&self.shared[Priority::Normal as usize])
+        named.unwrap_or(&self.seldom.shared[Priority::Normal as usize])
     }
 
     /// Whether jobs run for long, as a rule. As [`pending`](Self::pending).
     pub(crate) fn are_long(&self) -> bool {
-        self.are_long.load(Ordering::Relaxed)
+        self.seldom.are_long.load(Ordering::Relaxed)
     }
 
     /// Hands a job over. The caller makes sure afterwards that a worker looks
@@ -153,10 +170,20 @@ impl Queue {
     pub(crate) fn next(&self, now: u64) -> Option<Taken> {
         let mut lanes = self.lanes.lock();
         self.empty_graveyard(&mut lanes);
-        lanes.drain(&self.inbox, usize::MAX);
         let mut more = false;
         let job = loop {
+            // Where all jobs are in one lane those in the inbox come after those in the lane,
+            // which do without a look: it would take the inbox from the submitters each time.
+            let is_known = lanes.has_waiting() && !self.seldom.has_lanes.load(Ordering::Relaxed);
+            if !is_known {
+                lanes.drain(&self.inbox, usize::MAX);
+            }
             let Some(popped) = lanes.pop(now) else {
+                // Its lane may be blocked: who asks whether there is work must not be told of
+                // jobs in the inbox that may not run either.
+                if is_known && lanes.drain(&self.inbox, usize::MAX) {
+                    continue;
+                }
                 lanes.rest();
                 break None;
             };
@@ -170,7 +197,9 @@ impl Queue {
                     let (charged, has_next) = lanes.charge(&popped, now);
                     let running = running.count(charged);
                     if self.are_long() != (charged >= LONG) {
-                        self.are_long.store(charged >= LONG, Ordering::Relaxed);
+                        self.seldom
+                            .are_long
+                            .store(charged >= LONG, Ordering::Relaxed);
                     }
                     // Unless that was the last one of its lane that may run.
                     let is_blocked = running.header().lane().is_some_and(|lane| lane.is_capped());
@@ -186,7 +215,7 @@ impl Queue {
 
     /// Whether a worker would find something. Callers fence first.
     pub(crate) fn has_work(&self) -> bool {
-        !self.inbox.is_empty() || self.left.load(Ordering::Relaxed)
+        !self.inbox.is_empty() || self.told.left.load(Ordering::Relaxed)
     }
 
     /// A running job's caller has left; its lane, if it named one.
@@ -210,7 +239,7 @@ impl Queue {
             return;
         };
         lane.settle(charged, ran);
-        let has_others = self.has_lanes.load(Ordering::Relaxed);
+        let has_others = self.seldom.has_lanes.load(Ordering::Relaxed);
         if has_others && charged >= ran.unwrap_or(0) + OVERCHARGE {
             let mut lanes = self.lanes.lock();
             lanes.refund(lane);
@@ -292,6 +321,7 @@ impl Queue {
 
     /// Refuses later pushes; what was pushed before waits to be run.
     pub(crate) fn close(&self) {
+        self.seldom.is_closing.store(true, Ordering::Relaxed);
         let mut lanes = self.lanes.lock();
         if !planted("queue: closed and seemingly empty") {
             // Before the seal shows: between the sealed inbox and the lanes the jobs are
@@ -304,6 +334,11 @@ impl Queue {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.inbox.is_sealed()
+    }
+
+    /// The same without a look at the inbox, and `true` a moment before.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.seldom.is_closing.load(Ordering::Relaxed)
     }
 
     /// A queued job of `lane` was cancelled: its room is free from here on.
@@ -322,13 +357,13 @@ impl Queue {
     #[must_use]
     pub(crate) unsafe fn bury(&self, shell: NonNull<Header>) -> bool {
         // Counted before anybody can free it.
-        self.shells.fetch_add(1, Ordering::Relaxed);
-        let mut top = self.graveyard.hint();
+        self.seldom.shells.fetch_add(1, Ordering::Relaxed);
+        let mut top = self.seldom.graveyard.hint();
         loop {
             // SAFETY: by contract the slot is ours and empty.
             unsafe { shell.as_ref().put_grave(top) };
             // ORDERING: Release, partner: the Acquire swap in `empty_graveyard`.
-            match self.graveyard.compare_exchange_weak(
+            match self.seldom.graveyard.compare_exchange_weak(
                 top,
                 shell.as_ptr(),
                 Ordering::Release,
@@ -351,7 +386,7 @@ impl Queue {
         // canceller finds the lock free or we find its shell. Also for `Crew::taken_by`,
         // which looks at who sleeps: what is left can be seen by now.
         fence(Ordering::SeqCst);
-        if !self.graveyard.load(Ordering::Relaxed).is_null() {
+        if !self.seldom.graveyard.load(Ordering::Relaxed).is_null() {
             // No steps: what is not drained is in nobody's hands.
             let _ = self.purge(0);
         }
@@ -362,7 +397,7 @@ impl Queue {
         loop {
             // ORDERING: SeqCst fence, partner: `look_at_graveyard_again`.
             fence(Ordering::SeqCst);
-            if self.graveyard.load(Ordering::Relaxed).is_null() {
+            if self.seldom.graveyard.load(Ordering::Relaxed).is_null() {
                 return left;
             }
             let Some(mut lanes) = self.lanes.try_lock() else {
@@ -379,12 +414,15 @@ impl Queue {
 
     /// How many shells were in it.
     pub(super) fn empty_graveyard(&self, lanes: &mut Lanes) -> usize {
-        if self.graveyard.load(Ordering::Relaxed).is_null() {
+        if self.seldom.graveyard.load(Ordering::Relaxed).is_null() {
             return 0;
         }
         let mut shells = 0;
         // ORDERING: Acquire, partner: the Release in `bury`.
-        let mut shell = self.graveyard.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut shell = self
+            .seldom
+            .graveyard
+            .swap(ptr::null_mut(), Ordering::Acquire);
         while !shell.is_null() {
             // SAFETY: out of the graveyard, once; alive until buried.
             unsafe {
@@ -400,20 +438,20 @@ impl Queue {
     fn forget_shells(&self, lanes: &mut Lanes) {
         let released = lanes.take_released();
         if released > 0 {
-            self.shells.fetch_sub(released, Ordering::Relaxed);
+            self.seldom.shells.fetch_sub(released, Ordering::Relaxed);
         }
     }
 
     #[cfg(all(test, offramp_loom))]
     pub(crate) fn has_no_shells(&self) -> bool {
-        let buried = self.graveyard.load(Ordering::Relaxed).is_null();
-        buried && self.shells.load(Ordering::Relaxed) == 0
+        let buried = self.seldom.graveyard.load(Ordering::Relaxed).is_null();
+        buried && self.seldom.shells.load(Ordering::Relaxed) == 0
     }
 
     fn set_left(&self, left: bool) {
         // ORDERING: Relaxed: under the lock; readers fence first.
-        if self.left.load(Ordering::Relaxed) != left {
-            self.left.store(left, Ordering::Relaxed);
+        if self.told.left.load(Ordering::Relaxed) != left {
+            self.told.left.store(left, Ordering::Relaxed);
         }
     }
 }

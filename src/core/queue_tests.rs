@@ -8,6 +8,7 @@ use crate::core::extension::Extension;
 use crate::core::job::{self, Work};
 use crate::core::lane_state::LaneState;
 use crate::core::view::Job;
+use crate::priority::Priority;
 use std::sync::Arc;
 
 struct Nothing;
@@ -86,7 +87,7 @@ fn shells_are_bounded_while_the_lock_is_held() {
     // As every holder of the lock does.
     queue.look_at_graveyard_again();
     assert!(queue.next(0).is_none());
-    assert_eq!(queue.shells.load(super::Ordering::Relaxed), 0);
+    assert_eq!(queue.seldom.shells.load(super::Ordering::Relaxed), 0);
     let caller = push(&queue, limit).expect("room again");
     let _ = caller.abandon(&queue);
 }
@@ -110,4 +111,63 @@ fn whether_jobs_are_long_is_known_by_those_before() {
         run(&queue, LONG / 2);
     }
     assert!(!queue.are_long());
+}
+
+/// The next job runs; what its call was labelled.
+fn run_next(queue: &Queue) -> Option<String> {
+    let (finished, _) = queue.next(0)?.job.run(std::ptr::null(), |_| ());
+    let label = finished.header().label().map(ToString::to_string);
+    assert!(finished.complete().is_none());
+    label
+}
+
+fn push_labelled(queue: &Queue, label: &'static str, class: Priority) {
+    let lane = queue.shared(class).cloned();
+    let permit = queue.admit(usize::MAX, lane.as_ref()).unwrap();
+    let extension = Extension::new(Some(label.into()), None, false, lane);
+    let call_site = std::panic::Location::caller();
+    let job = job::allocate(Nothing, 0, None, Some(extension), call_site);
+    // SAFETY: new: one side goes to the queue, the other to the `Caller`.
+    unsafe {
+        queue.push(permit, job).unwrap();
+        Caller::<()>::new(job).detach();
+    }
+}
+
+#[test]
+fn jobs_of_one_lane_are_taken_without_a_look_at_the_inbox() {
+    let queue = Queue::new(usize::MAX, u64::MAX);
+    push_labelled(&queue, "first", Priority::Normal);
+    push_labelled(&queue, "second", Priority::Normal);
+    assert_eq!(run_next(&queue).as_deref(), Some("first"));
+    push_labelled(&queue, "third", Priority::Normal);
+    assert_eq!(run_next(&queue).as_deref(), Some("second"));
+    assert!(!queue.inbox.is_empty(), "it was looked at");
+    assert_eq!(run_next(&queue).as_deref(), Some("third"));
+    assert_eq!(run_next(&queue), None);
+}
+
+#[test]
+fn a_job_that_may_go_first_is_found_in_the_inbox() {
+    let queue = Queue::new(usize::MAX, u64::MAX);
+    push_labelled(&queue, "first", Priority::Normal);
+    push_labelled(&queue, "last", Priority::Normal);
+    assert_eq!(run_next(&queue).as_deref(), Some("first"));
+    push_labelled(&queue, "urgent", Priority::High);
+    assert_eq!(run_next(&queue).as_deref(), Some("urgent"));
+    assert_eq!(run_next(&queue).as_deref(), Some("last"));
+}
+
+/// A worker that was told of them would ask for ever.
+#[test]
+fn jobs_that_come_for_a_blocked_lane_are_no_work() {
+    let queue = Queue::new(1, u64::MAX);
+    push_labelled(&queue, "first", Priority::Normal);
+    push_labelled(&queue, "blocked", Priority::Normal);
+    let orphan = queue.next(0).unwrap().job;
+    queue.orphaned(None);
+    push_labelled(&queue, "in the inbox", Priority::Normal);
+    assert!(queue.next(0).is_none());
+    assert!(!queue.has_work());
+    drop(orphan);
 }

@@ -101,6 +101,10 @@ const PLANTED: &[(&str, &str)] = &[
         "queue::a_job_that_comes_and_goes_takes_no_room_from_another",
     ),
     (
+        "queue: never looks at what was taken",
+        "queue::a_job_that_comes_and_goes_takes_no_room_from_another",
+    ),
+    (
         "queue: no look after unlocking",
         "queue::no_shell_stays_behind",
     ),

@@ -163,6 +163,12 @@ fn a_job_that_comes_and_goes_takes_no_room_from_another() {
         Some(3),
         || {
             let queue = Arc::new(Queue::new(usize::MAX, AGEING));
+            for _ in 0..2 {
+                // Taken, and not seen by any submitter.
+                let caller = push(&queue, usize::MAX, || ()).unwrap();
+                run_one(&queue);
+                await_it(caller).unwrap();
+            }
             let other = thread::spawn({
                 let queue = Arc::clone(&queue);
                 move || {
