@@ -18,7 +18,7 @@ const RETRY_LAST: u64 = 1_000_000_000;
 /// With so many workers on their way to the queue nobody wakes another: the first to
 /// find a job does. With one, jobs of some microseconds are served too slowly, because
 /// its waking takes longer than they do; with as many as there are jobs, most find
-/// nothing, unless jobs are long.
+/// nothing, unless jobs are long. On one CPU the second could not run before the first.
 const MOST_SEARCHING: usize = 2;
 
 /// Parkers that are made together.
@@ -105,11 +105,12 @@ impl Crew {
         let most = if host.are_long() {
             usize::MAX
         } else {
-            MOST_SEARCHING
+            MOST_SEARCHING.min(self.size.cpus)
         };
-        // How many wait is asked last: submitters and workers count that, on each other's lines.
+        // How many wait is asked last: submitters and workers count that, each in a cache line
+        // that the other has to do without meanwhile.
         let enough = |workers| workers > 0 && (workers >= most || workers >= host.waiting());
-        if enough(searching) {
+        if self.is_exhausted() || enough(searching) {
             return;
         }
         #[cfg(offramp_loom)]
@@ -191,6 +192,13 @@ impl Crew {
         self.retry_pause
             .store((pause * 2).min(RETRY_LAST), Ordering::Relaxed);
         now + pause
+    }
+
+    /// Nobody sleeps, there is no room for one more, and that has been noted.
+    fn is_exhausted(&self) -> bool {
+        self.is_saturated.load(Ordering::Relaxed)
+            && self.idle.is_empty()
+            && self.alive.load(Ordering::Relaxed) >= self.limit()
     }
 
     fn note_saturation(&self, host: &impl Host) {

@@ -51,12 +51,13 @@ impl Host for Busy {
 }
 
 /// How many threads are asked for by `calls` submissions.
-fn asked_for(are_long: bool, calls: usize) -> usize {
+fn asked_for(are_long: bool, cpus: usize, calls: usize) -> usize {
     let crew = Crew::new(Size {
         min: 0,
         max: 16,
         most: 16,
         extra: 0,
+        cpus,
         keep_alive: Duration::from_secs(1),
     });
     let host = Busy {
@@ -71,8 +72,14 @@ fn asked_for(are_long: bool, calls: usize) -> usize {
 
 #[test]
 fn short_jobs_have_two_workers_called_and_long_ones_as_many_as_wait() {
-    assert_eq!(asked_for(false, 1), 1);
-    assert_eq!(asked_for(false, 3 * JOBS), MOST_SEARCHING);
-    assert_eq!(asked_for(true, 3), 3);
-    assert_eq!(asked_for(true, 3 * JOBS), JOBS);
+    assert_eq!(asked_for(false, 8, 1), 1);
+    assert_eq!(asked_for(false, 8, 3 * JOBS), MOST_SEARCHING);
+    assert_eq!(asked_for(true, 8, 3), 3);
+    assert_eq!(asked_for(true, 8, 3 * JOBS), JOBS);
+}
+
+#[test]
+fn on_one_cpu_short_jobs_have_one_worker_called() {
+    assert_eq!(asked_for(false, 1, 3 * JOBS), 1);
+    assert_eq!(asked_for(true, 1, 3), 3);
 }

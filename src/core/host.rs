@@ -53,5 +53,7 @@ pub(crate) struct Size {
     pub(crate) most: usize,
     /// More than `max` while so many of the others lend their turns.
     pub(crate) extra: usize,
+    /// How many of them get a CPU at the same time.
+    pub(crate) cpus: usize,
     pub(crate) keep_alive: Duration,
 }

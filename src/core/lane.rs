@@ -43,6 +43,11 @@ impl Lane {
         self.first.is_null()
     }
 
+    /// The first job, or null.
+    pub(super) fn first(&self) -> *const Header {
+        self.first
+    }
+
     /// The first job, out of the list.
     ///
     /// # Safety

@@ -12,6 +12,7 @@ use super::lane::{Lane, links, placed};
 use super::lane_state::LaneState;
 use super::line::Line;
 use super::places::{FEW, SHARED};
+use super::prefetch;
 use super::seat::Seat;
 use super::tenants::Tenants;
 use crate::priority::CLASSES;
@@ -86,6 +87,7 @@ impl Lanes {
         // SAFETY: `&mut self` is the lock.
         let job = unsafe { seat.jobs.pop() }?;
         seat.len -= 1;
+        prefetch::for_writing(seat.jobs.first());
         Some(Popped { job, class, place })
     }
 

@@ -24,6 +24,7 @@ mod line;
 pub(crate) mod mark;
 mod pace;
 mod places;
+mod prefetch;
 pub(crate) mod queue;
 pub(crate) mod residents;
 pub(crate) mod running;

@@ -119,6 +119,13 @@ impl Slots {
         None
     }
 
+    /// As [`take_lowest`](Self::take_lowest) would find it.
+    pub(crate) fn is_empty(&self) -> bool {
+        // ORDERING: Relaxed: callers fence before.
+        self.used()
+            .all(|(_, word)| word.load(Ordering::Relaxed) == 0)
+    }
+
     /// How many are in; members that come and go meanwhile may be missed.
     pub(crate) fn count(&self) -> usize {
         let ones = |word: &AtomicU64| word.load(Ordering::Relaxed).count_ones() as usize;

@@ -249,6 +249,7 @@ impl Seat {
                 max,
                 most: max,
                 extra: 1,
+                cpus: 2,
                 keep_alive,
             }),
             refusals: plain::AtomicUsize::new(refusals),
