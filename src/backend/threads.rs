@@ -3,7 +3,7 @@
 use super::{Backend, Threads, Turns};
 use crate::clock;
 use crate::core::crew::Crew;
-use crate::core::host::{Host, Size};
+use crate::core::host::{Host, Length, Size};
 use crate::core::job::Failure;
 use crate::core::unwind::contain;
 use crate::saturation::Saturation;
@@ -170,8 +170,8 @@ impl Host for Seat<'_> {
         self.turns.pool().queue.pending()
     }
 
-    fn are_long(&self) -> bool {
-        self.turns.pool().queue.are_long()
+    fn length(&self) -> Length {
+        self.turns.pool().queue.length()
     }
 
     fn is_closed(&self) -> bool {

@@ -5,7 +5,7 @@
 //! first, then decide; the one who needs a worker claims it; whoever stops
 //! looking looks once more.
 
-use super::host::{Host, Size};
+use super::host::{Host, Length, Size};
 use super::slots::Slots;
 use crate::sync::{AtomicUsize, Hint, OnceLock, Ordering, Parker, fence, plain, planted};
 use crossbeam_utils::CachePadded;
@@ -18,7 +18,8 @@ const RETRY_LAST: u64 = 1_000_000_000;
 /// With so many workers on their way to the queue nobody wakes another: the first to
 /// find a job does. With one, jobs of some microseconds are served too slowly, because
 /// its waking takes longer than they do; with as many as there are jobs, most find
-/// nothing, unless jobs are long. On one CPU the second could not run before the first.
+/// nothing, unless jobs are long. Tiny ones are served by the first on its way before the second
+/// gets the one CPU there is.
 const MOST_SEARCHING: usize = 2;
 
 /// Parkers that are made together.
@@ -102,10 +103,10 @@ impl Crew {
     fn demand_fenced(&self, host: &impl Host) {
         // ORDERING: Relaxed here and below: ordered by the fence.
         let searching = self.searching.load(Ordering::Relaxed);
-        let most = if host.are_long() {
-            usize::MAX
-        } else {
-            MOST_SEARCHING.min(self.size.cpus)
+        let most = match host.length() {
+            Length::Tiny if self.size.cpus == 1 => 1,
+            Length::Tiny | Length::Short => MOST_SEARCHING,
+            Length::Long => usize::MAX,
         };
         // How many wait is asked last: submitters and workers count that, each in a cache line
         // that the other has to do without meanwhile.

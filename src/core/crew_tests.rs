@@ -1,4 +1,4 @@
-use super::{Crew, Host, MOST_SEARCHING, Size};
+use super::{Crew, Host, Length, MOST_SEARCHING, Size};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ const JOBS: usize = 5;
 
 /// Has jobs, and threads that are long in coming.
 struct Busy {
-    are_long: bool,
+    length: Length,
     spawned: Cell<usize>,
 }
 
@@ -19,8 +19,8 @@ impl Host for Busy {
         JOBS
     }
 
-    fn are_long(&self) -> bool {
-        self.are_long
+    fn length(&self) -> Length {
+        self.length
     }
 
     fn is_closed(&self) -> bool {
@@ -51,7 +51,7 @@ impl Host for Busy {
 }
 
 /// How many threads are asked for by `calls` submissions.
-fn asked_for(are_long: bool, cpus: usize, calls: usize) -> usize {
+fn asked_for(length: Length, cpus: usize, calls: usize) -> usize {
     let crew = Crew::new(Size {
         min: 0,
         max: 16,
@@ -61,7 +61,7 @@ fn asked_for(are_long: bool, cpus: usize, calls: usize) -> usize {
         keep_alive: Duration::from_secs(1),
     });
     let host = Busy {
-        are_long,
+        length,
         spawned: Cell::new(0),
     };
     for _ in 0..calls {
@@ -72,14 +72,14 @@ fn asked_for(are_long: bool, cpus: usize, calls: usize) -> usize {
 
 #[test]
 fn short_jobs_have_two_workers_called_and_long_ones_as_many_as_wait() {
-    assert_eq!(asked_for(false, 8, 1), 1);
-    assert_eq!(asked_for(false, 8, 3 * JOBS), MOST_SEARCHING);
-    assert_eq!(asked_for(true, 8, 3), 3);
-    assert_eq!(asked_for(true, 8, 3 * JOBS), JOBS);
+    assert_eq!(asked_for(Length::Short, 8, 1), 1);
+    assert_eq!(asked_for(Length::Short, 1, 3 * JOBS), MOST_SEARCHING);
+    assert_eq!(asked_for(Length::Tiny, 8, 3 * JOBS), MOST_SEARCHING);
+    assert_eq!(asked_for(Length::Long, 8, 3), 3);
+    assert_eq!(asked_for(Length::Long, 1, 3 * JOBS), JOBS);
 }
 
 #[test]
-fn on_one_cpu_short_jobs_have_one_worker_called() {
-    assert_eq!(asked_for(false, 1, 3 * JOBS), 1);
-    assert_eq!(asked_for(true, 1, 3), 3);
+fn on_one_cpu_tiny_jobs_have_one_worker_called() {
+    assert_eq!(asked_for(Length::Tiny, 1, 3 * JOBS), 1);
 }

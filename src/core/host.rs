@@ -12,8 +12,8 @@ pub(crate) trait Host {
     /// How many jobs wait, roughly.
     fn waiting(&self) -> usize;
 
-    /// Whether jobs take so long that waking a worker for each is worth it.
-    fn are_long(&self) -> bool;
+    /// How long jobs run, as a rule.
+    fn length(&self) -> Length;
 
     fn is_closed(&self) -> bool;
 
@@ -41,6 +41,31 @@ pub(crate) trait Host {
     /// An idle worker is to be back after this time for another look: see
     /// `Alarms::stand_in`.
     fn back_in(&self) -> Option<Duration>;
+}
+
+/// How long a job runs, beside what waking a worker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// Less.
+    Tiny,
+    Short,
+    /// So much more that each job is worth a wake-up: of some, one after the other, the last
+    /// would come later than that.
+    Long,
+}
+
+impl Length {
+    /// In nanoseconds.
+    pub(super) const TINY: u64 = 1_000;
+    pub(super) const LONG: u64 = 200_000;
+
+    pub(super) fn of(time: u64) -> Self {
+        match time {
+            ..Self::TINY => Self::Tiny,
+            Self::TINY..Self::LONG => Self::Short,
+            Self::LONG.. => Self::Long,
+        }
+    }
 }
 
 /// How many workers, and for how long.

@@ -4,6 +4,7 @@
 //! the README beside this file for the protocol.
 
 use super::admission::{Admission, Permit};
+use super::host::Length;
 use super::inbox::{Inbox, Sealed};
 use super::job::{Failure, Header};
 use super::job_ref::JobRef;
@@ -12,25 +13,15 @@ use super::lanes::Lanes;
 use super::running::{Finished, Freed, Running};
 use super::state::Claim;
 use crate::priority::{CLASSES, Priority};
-use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicUsize, Hint, Mutex, Ordering, fence, plain, planted,
-};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, plain, planted};
 use crossbeam_utils::CachePadded;
 use std::ops::DerefMut;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-/// Steps from inbox to lanes (two a job) that are taken for each cancelled job at most:
-/// for more jobs than the one it added, but few enough not to hold up an event loop.
-const STEPS_PER_BURIAL: usize = 32;
-
 /// A lane that was charged so much more than its job ran, a millisecond, comes forward in the
 /// line at once. For less the lock is not worth taking: that is made up for by and by.
 pub(super) const OVERCHARGE: u64 = 1_000_000;
-
-/// Longer jobs, in nanoseconds, are worth a wake-up each: of some, one after the other, the last
-/// would come later than that.
-const LONG: u64 = 200_000;
 
 /// In groups by who writes them, because each change by one takes the cache line from all
 /// others: submitters; workers, under the lock; and hardly anybody.
@@ -52,8 +43,9 @@ pub(super) struct Told {
 
 /// What is read with each job, and seldom written.
 pub(super) struct Seldom {
-    /// The last job taken is expected to take long. Written under the lock.
-    are_long: plain::AtomicBool,
+    /// What the last job taken is expected to take: a [`Length`], as a number. Written under
+    /// the lock.
+    length: plain::AtomicUsize,
     /// The queue is being closed, or is. For who may learn it late.
     is_closing: plain::AtomicBool,
     /// A call has named a lane: from then on there may be several.
@@ -61,7 +53,7 @@ pub(super) struct Seldom {
     /// The lanes of calls that name none, by class.
     shared: [Arc<LaneState>; CLASSES],
     /// Shells of cancelled jobs, to be unlinked; a push-only stack like the inbox.
-    graveyard: AtomicPtr<Header>,
+    pub(super) graveyard: AtomicPtr<Header>,
     /// Shells in the graveyard, the inbox or a lane.
     pub(super) shells: plain::AtomicUsize,
 }
@@ -95,7 +87,7 @@ impl Queue {
                 taken: AtomicUsize::new(0),
             }),
             seldom: CachePadded::new(Seldom {
-                are_long: plain::AtomicBool::new(false),
+                length: plain::AtomicUsize::new(Length::Short as usize),
                 is_closing: plain::AtomicBool::new(false),
                 has_lanes: plain::AtomicBool::new(false),
                 shared,
@@ -114,9 +106,10 @@ impl Queue {
         named.unwrap_or(&self.seldom.shared[Priority::Normal as usize])
     }
 
-    /// Whether jobs run for long, as a rule. As [`pending`](Self::pending).
-    pub(crate) fn are_long(&self) -> bool {
-        self.seldom.are_long.load(Ordering::Relaxed)
+    /// How long jobs run, as a rule. As [`pending`](Self::pending).
+    pub(crate) fn length(&self) -> Length {
+        const ALL: [Length; 3] = [Length::Tiny, Length::Short, Length::Long];
+        ALL[self.seldom.length.load(Ordering::Relaxed)]
     }
 
     /// Hands a job over. The caller makes sure afterwards that a worker looks
@@ -196,10 +189,9 @@ impl Queue {
                     self.count_taken(running.header().lane());
                     let (charged, has_next) = lanes.charge(&popped, now);
                     let running = running.count(charged);
-                    if self.are_long() != (charged >= LONG) {
-                        self.seldom
-                            .are_long
-                            .store(charged >= LONG, Ordering::Relaxed);
+                    let length = Length::of(charged);
+                    if self.length() != length {
+                        self.seldom.length.store(length as usize, Ordering::Relaxed);
                     }
                     // Unless that was the last one of its lane that may run.
                     let is_blocked = running.header().lane().is_some_and(|lane| lane.is_capped());
@@ -346,109 +338,7 @@ impl Queue {
         self.leave(lane);
     }
 
-    /// Takes the shell of a cancelled job out of the queue: now if the lock is
-    /// free, else by its present holder. `true`: jobs are left, and whoever buried
-    /// makes sure that a worker looks.
-    ///
-    /// # Safety
-    ///
-    /// The caller cancelled `shell` while it was queued, has emptied its waker
-    /// slot, and calls this once.
-    #[must_use]
-    pub(crate) unsafe fn bury(&self, shell: NonNull<Header>) -> bool {
-        // Counted before anybody can free it.
-        self.seldom.shells.fetch_add(1, Ordering::Relaxed);
-        let mut top = self.seldom.graveyard.hint();
-        loop {
-            // SAFETY: by contract the slot is ours and empty.
-            unsafe { shell.as_ref().put_grave(top) };
-            // ORDERING: Release, partner: the Acquire swap in `empty_graveyard`.
-            match self.seldom.graveyard.compare_exchange_weak(
-                top,
-                shell.as_ptr(),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => break,
-                Err(seen) => top = seen,
-            }
-        }
-        self.purge(STEPS_PER_BURIAL)
-    }
-
-    /// After unlocking: a canceller that found the lock taken left its shell to
-    /// the lock's holder.
-    fn look_at_graveyard_again(&self) {
-        if planted("queue: no look after unlocking") {
-            return;
-        }
-        // ORDERING: SeqCst fence, partner: the fence in `purge`. Either the
-        // canceller finds the lock free or we find its shell. Also for `Crew::taken_by`,
-        // which looks at who sleeps: what is left can be seen by now.
-        fence(Ordering::SeqCst);
-        if !self.seldom.graveyard.load(Ordering::Relaxed).is_null() {
-            // No steps: what is not drained is in nobody's hands.
-            let _ = self.purge(0);
-        }
-    }
-
-    fn purge(&self, steps: usize) -> bool {
-        let mut left = false;
-        loop {
-            // ORDERING: SeqCst fence, partner: `look_at_graveyard_again`.
-            fence(Ordering::SeqCst);
-            if self.seldom.graveyard.load(Ordering::Relaxed).is_null() {
-                return left;
-            }
-            let Some(mut lanes) = self.lanes.try_lock() else {
-                return left;
-            };
-            // Also for those that found the lock taken.
-            let shells = self.empty_graveyard(&mut lanes);
-            lanes.drain(&self.inbox, steps * shells);
-            left = lanes.has_runnable();
-            self.set_left(left);
-            self.forget_shells(&mut lanes);
-        }
-    }
-
-    /// How many shells were in it.
-    pub(super) fn empty_graveyard(&self, lanes: &mut Lanes) -> usize {
-        if self.seldom.graveyard.load(Ordering::Relaxed).is_null() {
-            return 0;
-        }
-        let mut shells = 0;
-        // ORDERING: Acquire, partner: the Release in `bury`.
-        let mut shell = self
-            .seldom
-            .graveyard
-            .swap(ptr::null_mut(), Ordering::Acquire);
-        while !shell.is_null() {
-            // SAFETY: out of the graveyard, once; alive until buried.
-            unsafe {
-                let next = (*shell).grave();
-                lanes.bury(shell);
-                shell = next;
-            }
-            shells += 1;
-        }
-        shells
-    }
-
-    fn forget_shells(&self, lanes: &mut Lanes) {
-        let released = lanes.take_released();
-        if released > 0 {
-            self.seldom.shells.fetch_sub(released, Ordering::Relaxed);
-        }
-    }
-
-    #[cfg(all(test, offramp_loom))]
-    pub(crate) fn has_no_shells(&self) -> bool {
-        let buried = self.seldom.graveyard.load(Ordering::Relaxed).is_null();
-        buried && self.seldom.shells.load(Ordering::Relaxed) == 0
-    }
-
-    fn set_left(&self, left: bool) {
+    pub(super) fn set_left(&self, left: bool) {
         // ORDERING: Relaxed: under the lock; readers fence first.
         if self.told.left.load(Ordering::Relaxed) != left {
             self.told.left.store(left, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! What loom's steps would make too long.
 
-use super::{LONG, Queue};
+use super::{Length, Queue};
 use crate::cancel::Stopped;
 use crate::core::admission::{Full, SPARE_SHELLS};
 use crate::core::caller::Caller;
@@ -101,16 +101,24 @@ fn run(queue: &Queue, time: u64) {
 }
 
 #[test]
-fn whether_jobs_are_long_is_known_by_those_before() {
+fn how_long_jobs_run_is_known_by_those_before() {
     let queue = Queue::new(usize::MAX, 0);
-    run(&queue, LONG);
-    assert!(!queue.are_long(), "nothing was known of the first");
-    run(&queue, LONG);
-    assert!(queue.are_long());
+    run(&queue, Length::LONG);
+    assert_eq!(
+        queue.length(),
+        Length::Tiny,
+        "nothing is known of the first"
+    );
+    run(&queue, Length::LONG);
+    assert_eq!(queue.length(), Length::Long);
     for _ in 0..100 {
-        run(&queue, LONG / 2);
+        run(&queue, Length::LONG / 2);
     }
-    assert!(!queue.are_long());
+    assert_eq!(queue.length(), Length::Short);
+    for _ in 0..100 {
+        run(&queue, Length::TINY / 2);
+    }
+    assert_eq!(queue.length(), Length::Tiny);
 }
 
 /// The next job runs; what its call was labelled.

@@ -20,7 +20,7 @@ use super::caller::{Caller, Left};
 use super::chain::Chain;
 use super::crew::Crew;
 use super::extension::Extension;
-use super::host::{Host, Size};
+use super::host::{Host, Length, Size};
 use super::job::{Ended, Failure, Header, Work, allocate, dismantle};
 use super::lane_state::LaneState;
 use super::queue::Queue;
@@ -346,8 +346,8 @@ impl Host for Seat {
         self.0.queue.pending()
     }
 
-    fn are_long(&self) -> bool {
-        self.0.queue.are_long()
+    fn length(&self) -> Length {
+        self.0.queue.length()
     }
 
     fn is_closed(&self) -> bool {
