@@ -3,11 +3,13 @@
 use super::threads::{Hook, run_hook};
 use super::tickets::{Spawn, Tickets, may_wait};
 use super::{Backend, Threads, Turns};
+use crate::clock;
 use crate::core::residents::{Released, Residents, Roots};
 use crate::core::unwind::{contain, drop_payload};
 use crate::current;
 use parking_lot::{Condvar, Mutex};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -239,8 +241,8 @@ impl Seat {
         run_hook(self.settings.on_start.as_ref());
         let (residents, bell) = (&self.residents, &self.bell);
         let member = current::enter_pool(&turns);
-        residents.reside(&turns, || -> Released {
-            bell.install(|| residents.wait_for_bell(&turns))
+        residents.reside(&Queued::new(&turns), || -> Released {
+            bell.install(|| residents.wait_for_bell(&Queued::new(&turns)))
         });
         drop(member);
         run_hook(self.settings.on_stop.as_ref());
@@ -253,25 +255,43 @@ impl Seat {
     }
 }
 
-impl Roots for Turns {
+/// The pool's queue, from one thread.
+struct Queued<'a> {
+    turns: &'a Turns,
+    /// When the root ended that ran here until now.
+    ended: Cell<Option<u64>>,
+}
+
+impl<'a> Queued<'a> {
+    fn new(turns: &'a Turns) -> Self {
+        Self {
+            turns,
+            ended: Cell::new(None),
+        }
+    }
+}
+
+impl Roots for Queued<'_> {
     fn has_work(&self) -> bool {
-        self.pool().queue.has_work()
+        self.turns.pool().queue.has_work()
     }
 
     fn waiting(&self) -> usize {
-        self.pool().queue.pending()
+        self.turns.pool().queue.pending()
     }
 
     fn is_closed(&self) -> bool {
-        Turns::is_closed(self)
+        self.turns.is_closed()
     }
 
     fn run_next(&self, taken: impl FnOnce(bool)) -> bool {
-        let Some(turn) = self.next() else {
+        // The one reading is the end of a root and the start of the next.
+        let now = self.ended.take().unwrap_or_else(clock::now);
+        let Some(turn) = self.turns.next_at(now) else {
             return false;
         };
         taken(turn.more());
-        turn.run();
+        self.ended.set(turn.run_to_its_end());
         true
     }
 }

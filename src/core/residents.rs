@@ -25,7 +25,8 @@ pub(crate) trait Roots {
     fn is_closed(&self) -> bool;
 
     /// Takes the next root; if there is one, calls `taken(more)` (`more`: others are left
-    /// behind), then runs it here. `false` if there was none.
+    /// behind), then runs it here. `false` if there was none. Between telling that others are
+    /// left and `taken` there is a SeqCst fence.
     fn run_next(&self, taken: impl FnOnce(bool)) -> bool;
 }
 
@@ -75,6 +76,10 @@ impl Residents {
             // thread sees our push or we see it waiting.
             fence(Ordering::SeqCst);
         }
+        self.ring_fenced();
+    }
+
+    fn ring_fenced(&self) {
         // ORDERING: AcqRel, partner: the Release store in `sleep`: its `adopt` is
         // visible, and one ringer wakes it.
         if self.bell_waits.load(Ordering::Relaxed) && self.bell_waits.swap(false, Ordering::AcqRel)
@@ -102,7 +107,7 @@ impl Residents {
     /// have looked at the empty inbox and gone to sleep.
     pub(crate) fn taken(&self, more: bool) {
         if more && !planted("residents: roots left behind") {
-            self.ring();
+            self.ring_fenced();
         }
     }
 
