@@ -266,7 +266,10 @@ impl Queue {
         let mut lanes = self.lanes.try_lock()?;
         self.empty_graveyard(&mut lanes);
         lanes.drain(&self.inbox, STEPS);
-        let expected = lanes.expect(lane, now);
+        // Workers leave jobs of the one lane there is in the inbox, until it is their turn.
+        let only = !self.seldom.has_lanes.load(Ordering::Relaxed);
+        let known = if only { self.pending() } else { 0 };
+        let expected = lanes.expect(lane, known, now);
         let _ = self.unlock(lanes);
         expected
     }
@@ -327,17 +330,19 @@ impl Lanes {
         Some(evicted)
     }
 
-    fn expect(&self, lane: Option<&Arc<LaneState>>, now: u64) -> Option<Expected> {
+    /// At least `known` jobs wait in the lane.
+    fn expect(&self, lane: Option<&Arc<LaneState>>, known: usize, now: u64) -> Option<Expected> {
         let seat = &self.seats[self.find(lane)?];
         if seat.len == 0 {
             return None;
         }
+        let ahead = seat.len.max(known);
         let line = &self.lines[seat.class];
         let shared = || Some(line.pace.interval(now)?.saturating_mul(line.share_of(seat)));
         let interval = seat.pace.interval(now).or_else(shared).unwrap_or(0);
-        let in_turn = interval.saturating_mul(seat.len as u64);
+        let in_turn = interval.saturating_mul(ahead as u64);
         Some(Expected {
-            ahead: seat.len,
+            ahead,
             wait: in_turn.max(seat.pace.stall(now)),
             run: seat.average(self.typical),
         })

@@ -179,3 +179,17 @@ fn jobs_that_come_for_a_blocked_lane_are_no_work() {
     assert!(!queue.has_work());
     drop(orphan);
 }
+
+#[test]
+fn jobs_in_the_inbox_are_waited_for_like_those_in_the_lane() {
+    let queue = Queue::new(usize::MAX, u64::MAX);
+    for _ in 0..2 {
+        push(&queue, usize::MAX).unwrap().detach();
+    }
+    drop(queue.next(0).unwrap().job);
+    for _ in 0..1_000 {
+        push(&queue, usize::MAX).unwrap().detach();
+    }
+    let expected = queue.expect(None, 0).unwrap();
+    assert_eq!(expected.ahead, 1_001);
+}
