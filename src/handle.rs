@@ -133,6 +133,7 @@ impl<R> Submitted<R> {
             None => return self.still_pending(waker),
         };
         self.unset_alarm();
+        self.turns().pool().outbox.help(waker);
         Some(outcome(output))
     }
 

@@ -69,6 +69,8 @@ mod saturation;
 #[cfg(not(offramp_loom))]
 mod scoped;
 #[cfg(not(offramp_loom))]
+mod sending;
+#[cfg(not(offramp_loom))]
 mod shutdown;
 #[cfg(not(offramp_loom))]
 mod stats;

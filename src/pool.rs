@@ -8,6 +8,7 @@ use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::job::{Ended, Failure};
 use crate::core::job_ref::JobRef;
 use crate::core::lane_state::LaneState;
+use crate::core::outbox::Outbox;
 use crate::core::queue::Queue;
 use crate::core::running::{Freed, Running};
 use crate::core::unwind::contain;
@@ -58,6 +59,7 @@ pub(crate) struct Pool {
     /// The backend's [`Backend::runs_inline`].
     pub(crate) is_inline: bool,
     pub(crate) supervisor: Arc<Supervisor>,
+    pub(crate) outbox: Outbox,
     pub(crate) activity: Activity,
     pub(crate) sites: Sites,
     /// An alarm is armed for jobs that overstay.
@@ -101,6 +103,7 @@ impl Pool {
             backend,
             is_inline,
             supervisor,
+            outbox: Outbox::new(),
             activity: Activity::new(warn_after),
             sites: Sites::new(kind),
             is_watched: AtomicBool::new(false),
@@ -158,9 +161,9 @@ impl Pool {
 }
 
 impl Turns {
-    /// Runs a job that was claimed. `is_inline`: not in a turn of its own. When it ended; `None`:
-    /// it did not run.
-    pub(crate) fn run(&self, job: Running, now: u64, is_inline: bool) -> Option<u64> {
+    /// Runs a job that was claimed. `is_inline`: not in a turn of its own; `more`: others were left
+    /// behind. When it ended; `None`: it did not run.
+    pub(crate) fn run(&self, job: Running, now: u64, is_inline: bool, more: bool) -> Option<u64> {
         let post = self.pool().activity.post();
         match self.begin(&post, job.header(), job.is_unwanted(), now) {
             Ok(start) => {
@@ -178,7 +181,10 @@ impl Turns {
                 if let Some(sample) = sample {
                     self.pool().sites.look(&sample, finished.header(), ran);
                 }
-                if let Some(freed) = finished.complete() {
+                let (waker, freed) = finished.publish();
+                // Last, so that nothing of ours waits for the waker's code.
+                self.send(waker, more && !is_inline, now);
+                if let Some(freed) = freed {
                     self.freed(&freed);
                 }
                 if self.pool().queue.is_closing() {

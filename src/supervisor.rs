@@ -68,6 +68,11 @@ impl Supervisor {
         alarm
     }
 
+    /// Nobody may come for alarms in time: no thread could be started for that.
+    pub(crate) fn is_forsaken(&self) -> bool {
+        self.alarms.is_forsaken()
+    }
+
     pub(crate) fn disarm(&self, alarm: &Alarm) {
         self.alarms.disarm(alarm);
     }

@@ -39,7 +39,7 @@ impl Inline {
             return false;
         };
         if let Some(job) = turns.pool().queue.claim(kept) {
-            turns.run(job, clock::now(), true);
+            turns.run(job, clock::now(), true, false);
         }
         true
     }

@@ -179,7 +179,12 @@ impl Turns {
 
     /// The same for who has just looked at the clock.
     pub(crate) fn next_at(&self, now: u64) -> Option<Turn<'_>> {
-        let taken = self.pool.queue.next(now)?;
+        let taken = self.pool.queue.next(now);
+        if !taken.as_ref().is_some_and(|taken| taken.more) {
+            // Who runs the last one that waits may be the last to come by for long.
+            self.pool.outbox.flush();
+        }
+        let taken = taken?;
         Some(Turn {
             turns: self,
             at: now,
@@ -268,7 +273,7 @@ impl Turn<'_> {
 
     /// Answers when that was; `None`: it did not run.
     pub(crate) fn run_to_its_end(mut self) -> Option<u64> {
-        self.turns.run(self.job.take()?, self.at, false)
+        self.turns.run(self.job.take()?, self.at, false, self.more)
     }
 
     /// Whether jobs were left behind when this one was taken. Then another thread has to

@@ -313,10 +313,14 @@ impl Alarms {
         self.watch.store(ABSENT, Ordering::Release);
     }
 
+    pub(crate) fn is_forsaken(&self) -> bool {
+        self.is_forsaken.load(Ordering::Relaxed)
+    }
+
     /// Where no supervisor could be started: rings what is due, and says when the next
     /// alarm is. `None` as well where there is a supervisor.
     pub(crate) fn stand_in(&self, now: impl FnOnce() -> u64) -> Option<u64> {
-        if self.is_forsaken.load(Ordering::Relaxed) {
+        if self.is_forsaken() {
             self.serve(now())
         } else {
             None

@@ -23,6 +23,7 @@ mod lending;
 mod line;
 #[cfg_attr(not(offramp_loom), cfg(feature = "watch"))]
 pub(crate) mod mark;
+pub(crate) mod outbox;
 mod pace;
 mod places;
 mod prefetch;

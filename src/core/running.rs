@@ -9,6 +9,7 @@ use super::view::Job;
 
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::task::Waker;
 
 /// A claimed job: its payload is ours.
 #[must_use]
@@ -135,6 +136,16 @@ impl Finished {
 
     /// Publishes the output and wakes the caller, or cleans up if there is none.
     pub(crate) fn complete(self) -> Option<Freed> {
+        let (waker, freed) = self.publish();
+        // Last, so that nothing of ours waits for the waker's code.
+        if let Some(waker) = waker {
+            contain(|| waker.wake());
+        }
+        freed
+    }
+
+    /// The same, with the caller's waker left to be called.
+    pub(crate) fn publish(self) -> (Option<Waker>, Option<Freed>) {
         let Self { job, charged } = self;
         // SAFETY: alive until this side leaves, which each arm does last.
         let header = unsafe { JobRef::new(job) };
@@ -148,7 +159,7 @@ impl Finished {
             was_full: true,
         });
         match header.state.complete() {
-            Complete::Done => freed,
+            Complete::Done => (None, freed),
             Complete::Wake => {
                 // SAFETY: COMPLETING gives us the full waker slot; after
                 // `release_queue` the job is touched only if we are the later side.
@@ -157,9 +168,7 @@ impl Finished {
                     // SAFETY: the caller has left, and took the output.
                     unsafe { job::free(job) };
                 }
-                // Last, so that nothing of ours waits for the waker's code.
-                contain(|| waker.wake());
-                freed
+                (Some(waker), freed)
             }
             Complete::Abandoned { waker, orphan } => {
                 let freed = if orphan {
@@ -180,7 +189,7 @@ impl Finished {
                     job::drop_output(job);
                     job::free(job);
                 }
-                freed
+                (None, freed)
             }
         }
     }

@@ -1,12 +1,14 @@
 //! The same with the kernel's own limit on threads, `RLIMIT_NPROC`.
 
 use super::{assert_grows_to, is_no_threads};
-use crate::common::{self, Occupied, wait_until};
+use crate::common::{self, Gate, Occupied, Wakes, wait_until};
 use futures::future::join_all;
 use offramp::{Offload, OffloadError, offload_cpu, offload_io};
+use std::future::Future;
 use std::sync::mpsc;
+use std::task::Context;
 use std::time::{Duration, Instant};
-use std::{io, mem, process, thread};
+use std::{hint, io, mem, process, thread};
 
 /// Makes this process its user's only one, so that the limit, which is the user's,
 /// counts our threads and nobody else's. Root is exempt from it.
@@ -120,6 +122,60 @@ fn deadlines_are_kept_without_a_thread_for_them() {
         go_on.send(()).unwrap();
         let after = offload_io(|| 7).on(&offload).timeout(common::PATIENCE);
         assert_eq!(after.wait().unwrap(), 7);
+    });
+}
+
+/// Wake-ups that would be put off are not, because nobody could see to it that they come.
+#[test]
+fn callers_of_brief_jobs_are_woken_without_a_thread_for_them() {
+    const TEST: &str = "system_limit::callers_of_brief_jobs_are_woken_without_a_thread_for_them";
+    common::alone(TEST, || {
+        become_nobody();
+        let builder = Offload::builder().io_max_threads(2).io_min_threads(2);
+        let soon = Duration::from_millis(1);
+        let offload = builder.warn_after(soon).build().unwrap();
+        let brief = || {
+            offload_io(|| {
+                (0..1_000).fold(hint::black_box(1_u64), |all, one| all.wrapping_mul(7) ^ one)
+            })
+            .on(&offload)
+        };
+        Occupied::io(&offload, 2).release();
+        for _ in 0..200 {
+            brief().wait().unwrap();
+        }
+        wait_until("the timer has left", || {
+            let names = common::thread_names();
+            !names.iter().any(|name| name.ends_with("-timer"))
+        });
+        allow(Some(0));
+        for _ in 0..10 {
+            let busy = Occupied::io(&offload, 2);
+            let mut calls: Vec<_> = (0..5).map(|_| Box::pin(brief())).collect();
+            let wakes: Vec<_> = calls
+                .iter_mut()
+                .map(|call| {
+                    let (wakes, waker) = Wakes::new();
+                    let polled = call.as_mut().poll(&mut Context::from_waker(&waker));
+                    assert!(polled.is_pending());
+                    wakes
+                })
+                .collect();
+            let gate = Gate::new();
+            let long = [(); 3].map(|()| {
+                let gate = gate.clone();
+                let call = offload_io(move || gate.pass()).on(&offload);
+                call.try_spawn().unwrap_or_else(|_| panic!("there is room"))
+            });
+            busy.release();
+            wait_until("all are woken", || {
+                wakes.iter().all(|wakes| wakes.count() == 1)
+            });
+            gate.open();
+            for call in long {
+                call.wait().unwrap();
+            }
+        }
     });
 }
 

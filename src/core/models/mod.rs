@@ -11,6 +11,7 @@ mod interrupt;
 mod job;
 mod lanes;
 mod mark;
+mod outbox;
 mod planted;
 mod queue;
 mod rayon;

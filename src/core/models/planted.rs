@@ -15,6 +15,14 @@ const PLANTED: &[(&str, &str)] = &[
         "job::deadline_against_claim_and_completion",
     ),
     (
+        "outbox: unguarded",
+        "outbox::a_waker_put_in_while_the_guard_leaves",
+    ),
+    (
+        "outbox: guarded for ever",
+        "outbox::a_waker_put_in_while_the_guard_leaves",
+    ),
+    (
         "alarms: over unseen",
         "alarms::expiry_with_every_worker_stuck",
     ),

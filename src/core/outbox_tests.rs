@@ -1,0 +1,134 @@
+use super::{MOST, Outbox, Put};
+use crate::core::host::Length;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{RawWaker, RawWakerVTable, Wake, Waker};
+
+/// Who was woken, in order.
+type Woken = Arc<Mutex<Vec<usize>>>;
+
+struct Task(usize, Woken);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().unwrap().push(self.0);
+    }
+}
+
+fn task(number: usize, woken: &Woken) -> Waker {
+    Waker::from(Arc::new(Task(number, Arc::clone(woken))))
+}
+
+fn woken(woken: &Woken) -> Vec<usize> {
+    std::mem::take(&mut woken.lock().unwrap())
+}
+
+/// A waker of another kind of executor.
+fn other(count: &Arc<AtomicUsize>) -> Waker {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(
+        |_| unimplemented!("not cloned"),
+        |data| {
+            // SAFETY: what `other` gave it, and by value.
+            let count = unsafe { Arc::from_raw(data.cast::<AtomicUsize>()) };
+            count.fetch_add(1, Ordering::Relaxed);
+        },
+        |_| unimplemented!("woken by value"),
+        // SAFETY: as above.
+        |data| drop(unsafe { Arc::from_raw(data.cast::<AtomicUsize>()) }),
+    );
+    let data = Arc::into_raw(Arc::clone(count)).cast();
+    // SAFETY: the table's functions do to an `Arc` what they are to do, or panic.
+    unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
+}
+
+#[test]
+fn as_many_wakers_gather_as_may() {
+    let (outbox, seen) = (Outbox::new(), Woken::default());
+    assert!(matches!(outbox.put(task(0, &seen), 7), Put::Guard));
+    for number in 1..MOST - 1 {
+        assert!(matches!(outbox.put(task(number, &seen), 7), Put::Held));
+    }
+    assert!(woken(&seen).is_empty());
+    assert!(matches!(outbox.put(task(MOST - 1, &seen), 7), Put::Full));
+    outbox.flush();
+    assert_eq!(woken(&seen), (0..MOST).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_first_does_not_wait_for_longer_than_a_brief_job() {
+    let (outbox, seen) = (Outbox::new(), Woken::default());
+    assert!(matches!(outbox.put(task(0, &seen), 7), Put::Guard));
+    let soon = 7 + Length::BRIEF - 1;
+    assert!(matches!(outbox.put(task(1, &seen), soon), Put::Held));
+    assert!(matches!(outbox.put(task(2, &seen), soon + 1), Put::Full));
+    outbox.flush();
+    // Its time begins with the next first one.
+    assert!(matches!(outbox.put(task(3, &seen), soon + 1), Put::Held));
+    assert_eq!(woken(&seen), [0, 1, 2]);
+}
+
+#[test]
+fn a_guard_stays_while_the_box_is_used() {
+    let (outbox, seen) = (Outbox::new(), Woken::default());
+    assert!(matches!(outbox.put(task(0, &seen), 0), Put::Guard));
+    assert!(outbox.look());
+    assert_eq!(woken(&seen), [0]);
+    assert!(matches!(outbox.put(task(1, &seen), 0), Put::Held));
+    outbox.flush();
+    assert!(outbox.look(), "used, though empty again");
+    assert!(!outbox.look());
+    assert!(matches!(outbox.put(task(2, &seen), 0), Put::Guard));
+    assert_eq!(woken(&seen), [1]);
+}
+
+#[test]
+fn a_poll_wakes_those_of_its_own_executor() {
+    let (outbox, seen) = (Outbox::new(), Woken::default());
+    let others = Arc::new(AtomicUsize::new(0));
+    let own = task(9, &seen);
+    for waker in [task(0, &seen), task(1, &seen), other(&others)] {
+        let _ = outbox.put(waker, 0);
+    }
+    let _ = outbox.put(task(2, &seen), 0);
+    outbox.help(&own);
+    assert_eq!(woken(&seen), [0, 1]);
+    assert_eq!(others.load(Ordering::Relaxed), 0);
+    // They do not overtake.
+    outbox.help(&own);
+    assert!(woken(&seen).is_empty());
+    outbox.flush();
+    assert_eq!(others.load(Ordering::Relaxed), 1);
+    assert_eq!(woken(&seen), [2]);
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_from_being_called() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("planted");
+        }
+    }
+    for call in [
+        |outbox: &Outbox, _: &Waker| outbox.flush(),
+        |outbox: &Outbox, own: &Waker| outbox.help(own),
+        |outbox: &Outbox, _: &Waker| assert!(outbox.look()),
+    ] {
+        let (outbox, seen) = (Outbox::new(), Woken::default());
+        let panics = Waker::from(Arc::new(Panics));
+        let _ = outbox.put(panics.clone(), 0);
+        let _ = outbox.put(panics.clone(), 0);
+        call(&outbox, &panics);
+        let _ = outbox.put(task(0, &seen), 0);
+        outbox.flush();
+        assert_eq!(woken(&seen), [0]);
+    }
+}
+
+#[test]
+fn what_is_left_when_the_pool_goes_is_called() {
+    let (outbox, seen) = (Outbox::new(), Woken::default());
+    let _ = outbox.put(task(0, &seen), 0);
+    drop(outbox);
+    assert_eq!(woken(&seen), [0]);
+}
