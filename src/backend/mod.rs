@@ -20,6 +20,7 @@
 //! one, in a hundred lines.
 
 mod inline;
+mod linger;
 mod rayon;
 pub(crate) mod threads;
 mod tickets;
@@ -274,6 +275,10 @@ impl Turn<'_> {
     /// Answers when that was; `None`: it did not run.
     pub(crate) fn run_to_its_end(mut self) -> Option<u64> {
         self.turns.run(self.job.take()?, self.at, false, self.more)
+    }
+
+    pub(crate) fn queued_at(&self) -> u64 {
+        self.job.as_ref().map_or(0, |job| job.header().queued_at)
     }
 
     /// Whether jobs were left behind when this one was taken. Then another thread has to

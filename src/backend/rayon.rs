@@ -1,5 +1,6 @@
 //! Rayon as a backend: CPU work, with `par_iter` inside of a job on the same pool.
 
+use super::linger::Linger;
 use super::threads::{Hook, run_hook};
 use super::tickets::{Spawn, Tickets, may_wait};
 use super::{Backend, Threads, Turns};
@@ -100,6 +101,8 @@ pub(crate) struct OwnRayon {
 
 pub(crate) struct Settings {
     pub(crate) threads: usize,
+    /// How many of them get a CPU at the same time.
+    pub(crate) cpus: usize,
     pub(crate) name: String,
     pub(crate) on_start: Option<Hook>,
     pub(crate) on_stop: Option<Hook>,
@@ -194,7 +197,7 @@ impl Backend for OwnRayon {
     }
 
     fn close(&self, turns: &Turns) {
-        self.residents.ring();
+        self.residents.close();
         if !turns.is_empty() && !self.is_started.load(Ordering::Relaxed) {
             self.start(turns);
         }
@@ -241,8 +244,9 @@ impl Seat {
         run_hook(self.settings.on_start.as_ref());
         let (residents, bell) = (&self.residents, &self.bell);
         let member = current::enter_pool(&turns);
-        residents.reside(&Queued::new(&turns), || -> Released {
-            bell.install(|| residents.wait_for_bell(&Queued::new(&turns)))
+        let cpus = self.settings.cpus;
+        residents.reside(&Queued::new(&turns, cpus), || -> Released {
+            bell.install(|| residents.wait_for_bell(&Queued::new(&turns, cpus)))
         });
         drop(member);
         run_hook(self.settings.on_stop.as_ref());
@@ -260,13 +264,15 @@ struct Queued<'a> {
     turns: &'a Turns,
     /// When the root ended that ran here until now.
     ended: Cell<Option<u64>>,
+    linger: Linger,
 }
 
 impl<'a> Queued<'a> {
-    fn new(turns: &'a Turns) -> Self {
+    fn new(turns: &'a Turns, cpus: usize) -> Self {
         Self {
             turns,
             ended: Cell::new(None),
+            linger: Linger::new(cpus),
         }
     }
 }
@@ -288,11 +294,17 @@ impl Roots for Queued<'_> {
         // The one reading is the end of a root and the start of the next.
         let now = self.ended.take().unwrap_or_else(clock::now);
         let Some(turn) = self.turns.next_at(now) else {
+            self.linger.begin(now);
             return false;
         };
+        self.linger.end(turn.queued_at(), now);
         taken(turn.more());
         self.ended.set(turn.run_to_its_end());
         true
+    }
+
+    fn lingers(&self) -> bool {
+        self.linger.goes_on()
     }
 }
 

@@ -98,6 +98,7 @@ impl Builder {
         )?;
         Ok(Box::new(OwnRayon::new(RayonSettings {
             threads,
+            cpus: defaults::cpu_threads(),
             name: format!("{name}-cpu"),
             on_start: self.on_thread_start.take(),
             on_stop: self.on_thread_stop.take(),

@@ -28,6 +28,9 @@ pub(crate) trait Roots {
     /// behind), then runs it here. `false` if there was none. Between telling that others are
     /// left and `taken` there is a SeqCst fence.
     fn run_next(&self, taken: impl FnOnce(bool)) -> bool;
+
+    /// Whether a resident that has found none is to look once more before it waits.
+    fn lingers(&self) -> bool;
 }
 
 /// How long a released resident may take to arrive before it is presumed busy with a
@@ -38,6 +41,8 @@ pub(crate) struct Residents {
     /// The bell thread sleeps, or is about to.
     bell_waits: AtomicBool,
     bell: Parker,
+    /// A resident stays awake for a moment, and looks for roots until it does not.
+    lingering: AtomicBool,
     release: Mutex<Release>,
 }
 
@@ -62,6 +67,7 @@ impl Residents {
         Self {
             bell_waits: AtomicBool::new(false),
             bell: Parker::new(),
+            lingering: AtomicBool::new(false),
             release: Mutex::new(Release {
                 on_the_way: 0,
                 epoch: 0,
@@ -69,17 +75,34 @@ impl Residents {
         }
     }
 
-    /// After a push or a close: wakes the bell thread if it sleeps.
+    /// After a push: wakes the bell thread if it sleeps, unless there is somebody awake.
     pub(crate) fn ring(&self) {
         if !planted("residents: no fence after push") {
-            // ORDERING: SeqCst fence, partner: the fence in `sleep`. Either the bell
-            // thread sees our push or we see it waiting.
+            // ORDERING: SeqCst fence, partner: the fences in `sleep` and `linger`. Either the
+            // bell thread, or who lingers, sees our push or we see it waiting, or gone.
             fence(Ordering::SeqCst);
         }
         self.ring_fenced();
     }
 
+    /// After a close, which is for all residents.
+    pub(crate) fn close(&self) {
+        // ORDERING: SeqCst fence, partner: the fence in `sleep`, as above.
+        fence(Ordering::SeqCst);
+        if planted("residents: a stop left to who lingers") {
+            return self.ring_fenced();
+        }
+        self.wake_bell();
+    }
+
     fn ring_fenced(&self) {
+        // ORDERING: Relaxed: ordered by the fence.
+        if !self.lingering.load(Ordering::Relaxed) {
+            self.wake_bell();
+        }
+    }
+
+    fn wake_bell(&self) {
         // ORDERING: AcqRel, partner: the Release store in `sleep`: its `adopt` is
         // visible, and one ringer wakes it.
         if self.bell_waits.load(Ordering::Relaxed) && self.bell_waits.swap(false, Ordering::AcqRel)
@@ -98,9 +121,32 @@ impl Residents {
             if roots.is_closed() && !roots.has_work() {
                 return;
             }
-            let released = wait();
-            self.arrive(released);
+            if !self.linger(roots) {
+                let released = wait();
+                self.arrive(released);
+            }
         }
+    }
+
+    /// Looks for roots for a while, one resident at a time. `true`: there is one, or was.
+    fn linger(&self, roots: &impl Roots) -> bool {
+        // ORDERING: Relaxed: of those that want to one does.
+        if !roots.lingers() || self.lingering.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        let found = loop {
+            if roots.has_work() {
+                break true;
+            }
+            if !roots.lingers() {
+                break false;
+            }
+        };
+        self.lingering.store(false, Ordering::Relaxed);
+        // ORDERING: SeqCst fence, partner: the fence in `ring`. Whoever left its root to us is seen
+        // by the look that follows: this one, or that for the next root.
+        fence(Ordering::SeqCst);
+        found || roots.has_work() && !planted("residents: no look after lingering")
     }
 
     /// Whoever takes a root and leaves others rings: while it drained, the bell thread may

@@ -200,6 +200,14 @@ const PLANTED: &[(&str, &str)] = &[
         "residents::a_root_from_outside_while_everybody_waits",
     ),
     (
+        "residents: no look after lingering",
+        "residents::a_root_against_a_resident_that_lingers",
+    ),
+    (
+        "residents: a stop left to who lingers",
+        "residents::a_stop_against_a_resident_that_lingers",
+    ),
+    (
         "residents: same epoch",
         "residents::a_release_that_does_not_arrive",
     ),

@@ -8,7 +8,7 @@
 use super::AGEING;
 use crate::core::queue::Queue;
 use crate::core::residents::{Released, Residents, Roots};
-use crate::sync::planted;
+use crate::sync::{plain, planted};
 use loom::sync::Mutex;
 use loom::thread::{self, JoinHandle, Thread};
 use std::cell::{Cell, RefCell};
@@ -24,6 +24,8 @@ pub(super) type Latch<T = ()> = Arc<OnceLock<T>>;
 pub(super) struct Rayon {
     pub(super) queue: Queue,
     pub(super) residents: Residents,
+    /// So often a resident looks once more before it waits.
+    pub(super) lingers: plain::AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -75,6 +77,7 @@ impl Rayon {
         let rayon = Arc::new(Self {
             queue: Queue::new(usize::MAX, AGEING),
             residents: Residents::new(),
+            lingers: plain::AtomicUsize::new(0),
             state: Mutex::new(State {
                 deques: none(),
                 broadcasts: none(),
@@ -257,6 +260,12 @@ fn on_stack(frame: Frame, f: impl FnOnce()) {
 }
 
 impl Roots for Rayon {
+    fn lingers(&self) -> bool {
+        let left = |left: usize| left.checked_sub(1);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        self.lingers.fetch_update(relaxed, relaxed, left).is_ok()
+    }
+
     fn has_work(&self) -> bool {
         self.queue.has_work()
     }

@@ -5,6 +5,7 @@ use super::{Fate, await_it, check, push};
 use crate::core::caller::Caller;
 use crate::sync::planted;
 use loom::thread;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 fn submit<R: Send + 'static>(
@@ -37,7 +38,7 @@ fn two_roots_that_meet(rayon: &Arc<Rayon>) -> (Caller<()>, Caller<()>) {
 fn stop(rayon: &Rayon) {
     rayon.queue.close();
     if !planted("residents: a stop unheard") {
-        rayon.residents.ring();
+        rayon.residents.close();
     }
 }
 
@@ -66,6 +67,38 @@ fn two_roots_one_after_the_other() {
         loom::stop_exploring();
         stop(&rayon);
         threads.join(&rayon);
+    });
+}
+
+/// The other one waits on the bell thread, which nobody rings who sees this one awake.
+fn with_one_that_lingers(model: impl FnOnce(&Arc<Rayon>)) {
+    let (rayon, threads) = Rayon::start_parked(2);
+    rayon.lingers.store(1, Ordering::Relaxed);
+    loom::stop_exploring();
+    let first = submit(&rayon, || ()).expect("the queue is open");
+    loom::explore();
+    await_it(first).expect("the root ran");
+    model(&rayon);
+    threads.join(&rayon);
+}
+
+#[test]
+fn a_root_against_a_resident_that_lingers() {
+    check("a_root_against_a_resident_that_lingers", Some(1), || {
+        with_one_that_lingers(|rayon| {
+            let fate = Fate::new();
+            run(rayon, fate.closure());
+            assert_eq!(fate.runs(), 1);
+            loom::stop_exploring();
+            stop(rayon);
+        });
+    });
+}
+
+#[test]
+fn a_stop_against_a_resident_that_lingers() {
+    check("a_stop_against_a_resident_that_lingers", Some(1), || {
+        with_one_that_lingers(|rayon| stop(rayon));
     });
 }
 
