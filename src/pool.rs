@@ -19,6 +19,7 @@ use crate::misuse::{Sample, Sites};
 use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -59,7 +60,8 @@ pub(crate) struct Pool {
     /// The backend's [`Backend::runs_inline`].
     pub(crate) is_inline: bool,
     pub(crate) supervisor: Arc<Supervisor>,
-    pub(crate) outbox: Outbox,
+    /// Apart: it is looked at for each job, and what lies around it is written.
+    pub(crate) outbox: CachePadded<Outbox>,
     pub(crate) activity: Activity,
     pub(crate) sites: Sites,
     /// An alarm is armed for jobs that overstay.
@@ -103,7 +105,7 @@ impl Pool {
             backend,
             is_inline,
             supervisor,
-            outbox: Outbox::new(),
+            outbox: CachePadded::new(Outbox::new()),
             activity: Activity::new(warn_after),
             sites: Sites::new(kind),
             is_watched: AtomicBool::new(false),
@@ -183,7 +185,7 @@ impl Turns {
                 }
                 let (waker, freed) = finished.publish();
                 // Last, so that nothing of ours waits for the waker's code.
-                self.send(waker, more && !is_inline, now);
+                self.send(waker, more && !is_inline, ran, now);
                 if let Some(freed) = freed {
                     self.freed(&freed);
                 }

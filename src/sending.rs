@@ -31,25 +31,36 @@ impl Wake for Guard {
 impl Turns {
     /// Wakes the caller of a job that ended `now`. If others waited when it started (`more`), and they
     /// are brief, that may be put off: see the core's README, "Outbox".
-    pub(crate) fn send(&self, waker: Option<Waker>, more: bool, now: u64) {
+    pub(crate) fn send(&self, waker: Option<Waker>, more: bool, ran: u64, now: u64) {
         let pool = self.pool();
         let may_wait = more
+            && ran >= Length::TINY / 2
             && !pool.is_inline
             && pool.queue.length() == Length::Brief
             && !pool.queue.is_closing()
             && !pool.supervisor.is_forsaken();
-        let waker = match waker {
-            Some(waker) if may_wait => match pool.outbox.put(waker, now) {
-                Put::Held => return,
-                Put::Guard => return self.guard(),
-                Put::Full => None,
-                Put::Busy(waker) => Some(waker),
-            },
-            waker => waker,
-        };
-        pool.outbox.flush();
-        if let Some(waker) = waker {
-            contain(|| waker.wake());
+        match waker {
+            Some(waker) if may_wait => self.put(waker, now),
+            waker => {
+                pool.outbox.flush();
+                if let Some(waker) = waker {
+                    contain(|| waker.wake());
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn put(&self, waker: Waker, now: u64) {
+        let outbox = &self.pool().outbox;
+        match outbox.put(waker, now) {
+            Put::Held => {}
+            Put::Guard => self.guard(),
+            Put::Full => outbox.flush(),
+            Put::Busy(waker) => {
+                outbox.flush();
+                contain(|| waker.wake());
+            }
         }
     }
 

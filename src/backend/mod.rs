@@ -180,12 +180,14 @@ impl Turns {
 
     /// The same for who has just looked at the clock.
     pub(crate) fn next_at(&self, now: u64) -> Option<Turn<'_>> {
-        let taken = self.pool.queue.next(now);
-        if !taken.as_ref().is_some_and(|taken| taken.more) {
+        let Some(taken) = self.pool.queue.next(now) else {
+            self.pool.outbox.flush();
+            return None;
+        };
+        if !taken.more {
             // Who runs the last one that waits may be the last to come by for long.
             self.pool.outbox.flush();
         }
-        let taken = taken?;
         Some(Turn {
             turns: self,
             at: now,

@@ -58,7 +58,7 @@ pub(crate) enum Length {
 
 impl Length {
     /// In nanoseconds.
-    pub(super) const TINY: u64 = 1_000;
+    pub(crate) const TINY: u64 = 1_000;
     pub(super) const BRIEF: u64 = 100_000;
     pub(super) const LONG: u64 = 200_000;
 

@@ -94,7 +94,15 @@ impl Outbox {
 
     /// Calls all wakers. One at a time is taken out: the others are anybody's, should this
     /// thread lose its CPU to the one it wakes.
+    #[inline]
     pub(crate) fn flush(&self) {
+        if !self.is_empty() {
+            self.flush_all();
+        }
+    }
+
+    #[cold]
+    fn flush_all(&self) {
         while !self.is_empty() {
             let mut held = self.held.lock();
             let waker = held.take(|_| true);
@@ -109,10 +117,15 @@ impl Outbox {
     /// Calls wakers from a poll with the waker `own`: those of the same kind of executor, because one
     /// of another kind may hold a lock in its polls that it takes to be woken. Several are
     /// taken out at a time: they are on the CPU already that the others would wake.
+    #[inline]
     pub(crate) fn help(&self, own: &Waker) {
-        if self.is_empty() {
-            return;
+        if !self.is_empty() {
+            self.help_some(own);
         }
+    }
+
+    #[cold]
+    fn help_some(&self, own: &Waker) {
         // Else somebody is at it.
         let Some(mut held) = self.held.try_lock() else {
             return;

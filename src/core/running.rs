@@ -145,6 +145,7 @@ impl Finished {
     }
 
     /// The same, with the caller's waker left to be called.
+    #[inline]
     pub(crate) fn publish(self) -> (Option<Waker>, Option<Freed>) {
         let Self { job, charged } = self;
         // SAFETY: alive until this side leaves, which each arm does last.
