@@ -134,6 +134,7 @@ impl Residents {
         if !roots.lingers() || self.lingering.swap(true, Ordering::Relaxed) {
             return false;
         }
+        // Without a fence: what these looks miss the last one sees.
         let found = loop {
             if roots.has_work() {
                 break true;
