@@ -69,8 +69,6 @@ mod saturation;
 #[cfg(not(offramp_loom))]
 mod scoped;
 #[cfg(not(offramp_loom))]
-mod sending;
-#[cfg(not(offramp_loom))]
 mod shutdown;
 #[cfg(not(offramp_loom))]
 mod stats;

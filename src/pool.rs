@@ -1,5 +1,7 @@
 //! A pool: one queue, its limits and statistics, and the backend that serves it.
 
+mod sending;
+
 use crate::activity::{Activity, Post, Shown};
 use crate::backend::{Backend, Turns};
 use crate::clock;
@@ -19,7 +21,6 @@ use crate::misuse::{Sample, Sites};
 use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
 use crate::supervisor::Supervisor;
-use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -60,8 +61,7 @@ pub(crate) struct Pool {
     /// The backend's [`Backend::runs_inline`].
     pub(crate) is_inline: bool,
     pub(crate) supervisor: Arc<Supervisor>,
-    /// Apart: it is looked at for each job, and what lies around it is written.
-    pub(crate) outbox: CachePadded<Outbox>,
+    pub(crate) outbox: Outbox,
     pub(crate) activity: Activity,
     pub(crate) sites: Sites,
     /// An alarm is armed for jobs that overstay.
@@ -105,7 +105,7 @@ impl Pool {
             backend,
             is_inline,
             supervisor,
-            outbox: CachePadded::new(Outbox::new()),
+            outbox: Outbox::new(),
             activity: Activity::new(warn_after),
             sites: Sites::new(kind),
             is_watched: AtomicBool::new(false),

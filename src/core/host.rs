@@ -62,7 +62,7 @@ impl Length {
     pub(super) const BRIEF: u64 = 100_000;
     pub(super) const LONG: u64 = 200_000;
 
-    pub(crate) fn of(time: u64) -> Self {
+    pub(super) fn of(time: u64) -> Self {
         match time {
             ..Self::TINY => Self::Tiny,
             Self::TINY..Self::BRIEF => Self::Brief,

@@ -2,7 +2,7 @@ use super::{MOST, Outbox, Put};
 use crate::core::host::Length;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{RawWaker, RawWakerVTable, Wake, Waker};
+use std::task::{Wake, Waker};
 
 /// Who was woken, in order.
 type Woken = Arc<Mutex<Vec<usize>>>;
@@ -23,22 +23,14 @@ fn woken(woken: &Woken) -> Vec<usize> {
     std::mem::take(&mut woken.lock().unwrap())
 }
 
-/// A waker of another kind of executor.
-fn other(count: &Arc<AtomicUsize>) -> Waker {
-    const TABLE: RawWakerVTable = RawWakerVTable::new(
-        |_| unimplemented!("not cloned"),
-        |data| {
-            // SAFETY: what `other` gave it, and by value.
-            let count = unsafe { Arc::from_raw(data.cast::<AtomicUsize>()) };
-            count.fetch_add(1, Ordering::Relaxed);
-        },
-        |_| unimplemented!("woken by value"),
-        // SAFETY: as above.
-        |data| drop(unsafe { Arc::from_raw(data.cast::<AtomicUsize>()) }),
-    );
-    let data = Arc::into_raw(Arc::clone(count)).cast();
-    // SAFETY: the table's functions do to an `Arc` what they are to do, or panic.
-    unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
+/// A task of another kind of executor.
+#[derive(Default)]
+struct Other(AtomicUsize);
+
+impl Wake for Other {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -84,20 +76,24 @@ fn a_guard_stays_while_the_box_is_used() {
 #[test]
 fn a_poll_wakes_those_of_its_own_executor() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
-    let others = Arc::new(AtomicUsize::new(0));
+    let other = Arc::new(Other::default());
     let own = task(9, &seen);
-    for waker in [task(0, &seen), task(1, &seen), other(&others)] {
+    for waker in [
+        task(0, &seen),
+        task(1, &seen),
+        Waker::from(Arc::clone(&other)),
+    ] {
         let _ = outbox.put(waker, 0);
     }
     let _ = outbox.put(task(2, &seen), 0);
     outbox.help(&own);
     assert_eq!(woken(&seen), [0, 1]);
-    assert_eq!(others.load(Ordering::Relaxed), 0);
+    assert_eq!(other.0.load(Ordering::Relaxed), 0);
     // They do not overtake.
     outbox.help(&own);
     assert!(woken(&seen).is_empty());
     outbox.flush();
-    assert_eq!(others.load(Ordering::Relaxed), 1);
+    assert_eq!(other.0.load(Ordering::Relaxed), 1);
     assert_eq!(woken(&seen), [2]);
 }
 
@@ -131,4 +127,13 @@ fn what_is_left_when_the_pool_goes_is_called() {
     let _ = outbox.put(task(0, &seen), 0);
     drop(outbox);
     assert_eq!(woken(&seen), [0]);
+}
+
+#[test]
+fn nobody_waits_to_put_one_in() {
+    let (outbox, seen) = (Outbox::new(), Woken::default());
+    let held = outbox.held.lock();
+    assert!(matches!(outbox.put(task(0, &seen), 0), Put::Busy(_)));
+    drop(held);
+    assert!(matches!(outbox.put(task(1, &seen), 0), Put::Guard));
 }

@@ -37,6 +37,14 @@ fn allow(threads: Option<usize>) {
     }
 }
 
+/// Waits until the timer's thread has nothing to do any more.
+fn no_timer_is_left() {
+    wait_until("the timer has left", || {
+        let names = common::thread_names();
+        !names.iter().any(|name| name.ends_with("-timer"))
+    });
+}
+
 /// CPU time that this process has used.
 fn cpu_time() -> Duration {
     // SAFETY: an all-zero value is valid, and the call fills it.
@@ -109,10 +117,7 @@ fn deadlines_are_kept_without_a_thread_for_them() {
         let busy = Occupied::io(&offload, 2);
         busy.release();
         wait_until("both sleep", || offload.stats().io.idle == 2);
-        wait_until("the timer has left", || {
-            let names = common::thread_names();
-            !names.iter().any(|name| name.ends_with("-timer"))
-        });
+        no_timer_is_left();
         allow(Some(0));
         let (go_on, held) = mpsc::channel::<()>();
         let stuck = offload_io(move || held.recv().is_ok()).on(&offload);
@@ -144,10 +149,7 @@ fn callers_of_brief_jobs_are_woken_without_a_thread_for_them() {
         for _ in 0..200 {
             brief().wait().unwrap();
         }
-        wait_until("the timer has left", || {
-            let names = common::thread_names();
-            !names.iter().any(|name| name.ends_with("-timer"))
-        });
+        no_timer_is_left();
         allow(Some(0));
         for _ in 0..10 {
             let busy = Occupied::io(&offload, 2);

@@ -33,6 +33,7 @@ impl Turns {
     /// are brief, that may be put off: see the core's README, "Outbox".
     pub(crate) fn send(&self, waker: Option<Waker>, more: bool, ran: u64, now: u64) {
         let pool = self.pool();
+        // An empty job that lost its CPU makes its lane look brief: those after it still are not.
         let may_wait = more
             && ran >= Length::TINY / 2
             && !pool.is_inline
