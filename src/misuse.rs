@@ -13,9 +13,14 @@ use std::panic::Location;
 use std::ptr;
 use std::time::Duration;
 
-/// A thread looks at its first job, and then at every so many-th: two readings of its CPU
-/// clock, some 200 ns each, are then some 25 ns a job.
+/// A thread looks at its first job, and then at every so many-th: a reading of its CPU
+/// clock, some 200 ns, is then a dozen ns a job.
 const EVERY: u32 = 16;
+
+/// After one of less than ten microseconds, in nanoseconds, the next look is at the so many-th:
+/// for jobs like it those dozen are a burden.
+const SMALL: u64 = 10_000;
+const EVERY_SMALL: u32 = 64;
 
 /// Shorter jobs are at home anywhere: 10 ms.
 const LEAST: Duration = Duration::from_millis(10);
@@ -160,9 +165,14 @@ impl Sites {
 
     /// The job of `sample` has run for `ran`, here.
     pub(crate) fn look(&self, sample: &Sample, job: JobRef<'_>, ran: u64) {
+        if ran < SMALL {
+            UNTIL.set(EVERY_SMALL - 1);
+        }
         let ran = Duration::from_nanos(ran);
-        let now = thread_time::on_cpu().unwrap_or_default();
-        let on_cpu = now.saturating_sub(sample.on_cpu).min(ran);
+        // Of shorter ones it is not asked.
+        let now = (ran >= LEAST).then(thread_time::on_cpu).flatten();
+        let on_cpu = now.unwrap_or_default().saturating_sub(sample.on_cpu);
+        let on_cpu = on_cpu.min(ran);
         let place = match self.pool {
             Kind::Io => burns(ran, on_cpu).then_some(MisuseKind::BurnsCpu),
             Kind::Cpu => sleeps(ran, on_cpu).then_some(MisuseKind::Sleeps),

@@ -169,7 +169,8 @@ impl Offload {
     /// usual: an I/O job that computes, a CPU job that sleeps. Each is logged once, too, at
     /// level `warn`, with the call site and what to do about it.
     ///
-    /// A thread looks at its first job and then at every sixteenth, so what happens often is
+    /// A thread looks at its first job and then at every sixteenth, after one of less than
+    /// 10 µs at the sixty-fourth, so what happens often is
     /// seen soon, and what happens once may not be. Jobs below 10 ms are never reported; what a
     /// job waits for in [`wait`](crate::Offloaded::wait) and [`Job::block_on`](crate::Job::block_on)
     /// does not count. CPU time is known on Unix, and who waited for a CPU on Linux:

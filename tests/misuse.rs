@@ -163,3 +163,22 @@ fn a_job_that_takes_far_longer_than_usual() {
     assert!(misuse.ran >= Duration::from_millis(250));
     assert!(misuse.advice().contains("timeout"));
 }
+
+#[test]
+fn small_jobs_are_looked_at_less_often() {
+    let _watchdog = watchdog("small jobs and a long one");
+    let offload = Offload::builder().io_max_threads(1).build().unwrap();
+    let call = |job: fn()| offload_io(job).on(&offload).wait().unwrap();
+    const SMALL: u64 = 64 * 100;
+    for _ in 0..SMALL {
+        call(|| {});
+    }
+    let found = || of_kind(&offload, MisuseKind::TakesLong);
+    wait_until("a long one is looked at", || {
+        call(|| thread::sleep(Duration::from_millis(100)));
+        found().is_some()
+    });
+    let looked_at = found().unwrap().looked_at;
+    // Every sixty-fourth, but where a job lost its CPU and did not look small.
+    assert!((50..SMALL / 32).contains(&looked_at), "{looked_at}");
+}

@@ -20,7 +20,6 @@
 //! one, in a hundred lines.
 
 mod inline;
-mod linger;
 mod rayon;
 pub(crate) mod threads;
 mod tickets;

@@ -1,6 +1,8 @@
 //! Rayon as a backend: CPU work, with `par_iter` inside of a job on the same pool.
 
-use super::linger::Linger;
+mod linger;
+
+use self::linger::Linger;
 use super::threads::{Hook, run_hook};
 use super::tickets::{Spawn, Tickets, may_wait};
 use super::{Backend, Threads, Turns};

@@ -6,6 +6,7 @@
 //! looking looks once more.
 
 use super::host::{Host, Length, Size};
+use super::linger::Linger;
 use super::slots::Slots;
 use crate::sync::{AtomicUsize, Hint, OnceLock, Ordering, Parker, fence, plain, planted};
 use crossbeam_utils::CachePadded;
@@ -248,6 +249,7 @@ impl Crew {
         self.searching.fetch_add(1, Ordering::Relaxed);
         self.starting.fetch_sub(1, Ordering::Relaxed);
         let mut searching = true;
+        let mut linger = Linger::new(self.size.cpus);
         loop {
             if self.is_surplus() {
                 // Whoever relied on us pushed before it read the count.
@@ -263,10 +265,14 @@ impl Crew {
                 self.taken_by(std::mem::take(&mut searching), more, host);
             });
             if ran {
+                linger.ran();
                 continue;
             }
             if std::mem::take(&mut searching) {
                 self.searching.fetch_sub(1, Ordering::Relaxed);
+            }
+            if linger.finds(|| host.has_work(), || host.now()) {
+                continue;
             }
             match self.nap(slot, host) {
                 Nap::Claimed => searching = true,

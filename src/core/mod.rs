@@ -21,6 +21,7 @@ pub(crate) mod lane_state;
 mod lanes;
 mod lending;
 mod line;
+mod linger;
 #[cfg_attr(not(offramp_loom), cfg(feature = "watch"))]
 pub(crate) mod mark;
 pub(crate) mod outbox;
