@@ -271,7 +271,7 @@ impl Crew {
             if std::mem::take(&mut searching) {
                 self.searching.fetch_sub(1, Ordering::Relaxed);
             }
-            if linger.finds(|| host.has_work(), || host.now()) {
+            if linger.finds(host.length(), || host.has_work(), || host.now()) {
                 continue;
             }
             match self.nap(slot, host) {

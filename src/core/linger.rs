@@ -1,9 +1,11 @@
 //! Whether a worker that finds no job looks a few times more before it sleeps.
 //!
 //! Jobs that come one after the other do not stop coming because a worker was quicker than its
-//! submitter. To sleep and to be woken would cost both of them more than such a gap takes. A lone
-//! job is followed by none so soon, and who waits for it may need this CPU.
+//! submitter. To sleep and to be woken would cost both of them more than such a gap takes, and many
+//! times what a tiny job does. A lone job is followed by none so soon, and who waits for it may need
+//! this CPU.
 
+use super::host::Length;
 use std::hint;
 
 /// For so many nanoseconds: about what it costs to go to sleep and to be woken, so that who waits in
@@ -37,10 +39,17 @@ impl Linger {
         self.ran = self.ran.saturating_add(1);
     }
 
-    /// No job was found. `true`: now there seems to be one. Else the worker is to sleep, as if it had
-    /// never lingered: nobody relies on it here.
-    pub(super) fn finds(&mut self, has_work: impl Fn() -> bool, now: impl Fn() -> u64) -> bool {
-        if self.is_useful && self.ran >= JOBS && look_on(has_work, now) {
+    /// No job was found, of those that take so long. `true`: now there seems to be one. Else the
+    /// worker is to sleep, as if it had never lingered: nobody relies on it here.
+    pub(super) fn finds(
+        &mut self,
+        length: Length,
+        has_work: impl Fn() -> bool,
+        now: impl Fn() -> u64,
+    ) -> bool {
+        let is_tiny = length == Length::Tiny || cfg!(offramp_loom);
+        let is_worth_it = self.is_useful && is_tiny && self.ran >= JOBS;
+        if is_worth_it && look_on(has_work, now) {
             return true;
         }
         self.ran = 0;
@@ -65,15 +74,16 @@ fn look_on(has_work: impl Fn() -> bool, now: impl Fn() -> u64) -> bool {
 
 #[cfg(all(test, not(offramp_loom)))]
 mod tests {
-    use super::{LOOKS, Linger, MOST};
+    use super::{LOOKS, Length, Linger, MOST};
     use std::cell::Cell;
 
     /// After so many jobs: whether it finds the one that comes with the look of this number, and
     /// how often it looked. Each look at the clock takes a microsecond.
-    fn finds(linger: &mut Linger, jobs: usize, comes: usize) -> (bool, usize) {
+    fn finds_of(length: Length, linger: &mut Linger, jobs: usize, comes: usize) -> (bool, usize) {
         let (looks, time) = (Cell::new(0), Cell::new(0));
         (0..jobs).for_each(|_| linger.ran());
         let found = linger.finds(
+            length,
             || {
                 looks.set(looks.get() + 1);
                 looks.get() >= comes
@@ -81,6 +91,10 @@ mod tests {
             || time.replace(time.get() + 1_000),
         );
         (found, looks.get())
+    }
+
+    fn finds(linger: &mut Linger, jobs: usize, comes: usize) -> (bool, usize) {
+        finds_of(Length::Tiny, linger, jobs, comes)
     }
 
     #[test]
@@ -104,5 +118,12 @@ mod tests {
     #[test]
     fn on_one_cpu_it_sleeps() {
         assert_eq!(finds(&mut Linger::new(1), 9, 1), (false, 0));
+    }
+
+    #[test]
+    fn after_jobs_that_are_not_tiny_it_sleeps() {
+        let mut linger = Linger::new(2);
+        assert_eq!(finds_of(Length::Brief, &mut linger, 9, 1), (false, 0));
+        assert_eq!(finds(&mut linger, 1, 1), (false, 0), "it slept in between");
     }
 }
