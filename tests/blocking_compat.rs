@@ -26,11 +26,20 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
 }
 
+/// The platform that cargo builds for, and fetches dependencies for.
+fn host() -> String {
+    let output = cargo(Path::new(".")).arg("-vV").output().unwrap();
+    let version = text(&output);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("cargo tells its host").to_owned()
+}
+
 /// Where cargo has put the sources of the crate `blocking`, which it fetched as a dependency
 /// of these tests.
 fn published_package() -> PathBuf {
     let mut metadata = cargo(Path::new(env!("CARGO_MANIFEST_DIR")));
     metadata.args(["metadata", "--format-version", "1", "--offline"]);
+    metadata.args(["--filter-platform", &host()]);
     let output = metadata.output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let metadata = str::from_utf8(&output.stdout).unwrap();
