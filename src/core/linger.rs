@@ -8,7 +8,7 @@
 use super::host::Length;
 use std::hint;
 
-/// For so many nanoseconds: about what it costs to go to sleep and to be woken, so that who waits in
+/// For so many nanoseconds: about what it costs to go to sleep and to be woken on the same CPU, so that who waits in
 /// vain wastes no more than he might have saved (A. Karlin et al., "Empirical studies of competitive
 /// spinning for a shared-memory multiprocessor", 1991).
 const MOST: u64 = if cfg!(offramp_loom) { 0 } else { 5_000 };
