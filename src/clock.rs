@@ -2,6 +2,9 @@
 //!
 //! The core gets time handed in as such numbers and never reads it itself.
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(offramp_loom)))]
+mod ticks;
+
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -23,7 +26,12 @@ pub(crate) use imp::now;
 mod imp {
     use super::{Instant, KNOWN, Moment};
 
-    pub(crate) fn now() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) use super::ticks::now;
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) use system as now;
+
+    pub(crate) fn system() -> u64 {
         let mut time = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -40,7 +48,7 @@ mod imp {
             // Between two readings this thread may be kept from running: the closest of some.
             let readings = (0..8).map(|_| {
                 let since = instant.elapsed().as_nanos() as u64;
-                now() - since
+                system() - since
             });
             let nanos = readings.min().unwrap_or_default();
             Moment { instant, nanos }
