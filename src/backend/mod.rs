@@ -35,6 +35,7 @@ pub use self::tokio::Tokio;
 
 use crate::clock;
 use crate::core::job::Failure;
+use crate::core::queue::Taken;
 use crate::core::running::Running;
 use crate::pool::Pool;
 use crate::stats::Counters;
@@ -179,20 +180,23 @@ impl Turns {
 
     /// The same for who has just looked at the clock.
     pub(crate) fn next_at(&self, now: u64) -> Option<Turn<'_>> {
-        let Some(taken) = self.pool.queue.next(now) else {
-            self.pool.outbox.flush();
-            return None;
-        };
-        if !taken.more {
-            // Who runs the last one that waits may be the last to come by for long.
-            self.pool.outbox.flush();
-        }
+        let Taken { job, more } = self.take(now)?;
         Some(Turn {
             turns: self,
             at: now,
-            job: Some(taken.job),
-            more: taken.more,
+            job: Some(job),
+            more,
         })
+    }
+
+    /// The same for who [runs](Self::run) it at once.
+    pub(crate) fn take(&self, now: u64) -> Option<Taken> {
+        let taken = self.pool.queue.next(now);
+        if !taken.as_ref().is_some_and(|taken| taken.more) {
+            // Who runs the last one that waits may be the last to come by for long.
+            self.pool.outbox.flush();
+        }
+        taken
     }
 
     /// Whether no job waits. Contains a sequentially consistent fence, see

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::core::crew::Crew;
 use crate::core::host::{Host, Length, Size};
 use crate::core::job::Failure;
+use crate::core::queue::Taken;
 use crate::core::unwind::contain;
 use crate::saturation::Saturation;
 use crate::stats::Counters;
@@ -182,11 +183,11 @@ impl Host for Seat<'_> {
         // The one reading is the end of a job and the start of the next: in between lies no more
         // than telling the caller.
         let now = self.ended.take().unwrap_or_else(clock::now);
-        let Some(turn) = self.turns.next_at(now) else {
+        let Some(Taken { job, more }) = self.turns.take(now) else {
             return false;
         };
-        taken(turn.more());
-        self.ended.set(turn.run_to_its_end());
+        taken(more);
+        self.ended.set(self.turns.run(job, now, false, more));
         true
     }
 

@@ -15,9 +15,34 @@ use std::task::Waker;
 #[must_use]
 pub(crate) struct Running {
     job: NonNull<Header>,
-    unwanted: bool,
+    terms: Terms,
+}
+
+/// What there is to know of a claim, in one word: a job changes hands in two registers, for each
+/// of which memory would have to be written and read.
+#[derive(Clone, Copy)]
+struct Terms(u64);
+
+impl Terms {
+    const UNWANTED: u64 = 1 << 63;
+
+    fn new(unwanted: bool) -> Self {
+        Self(if unwanted { Self::UNWANTED } else { 0 })
+    }
+
+    fn is_unwanted(self) -> bool {
+        self.0 & Self::UNWANTED != 0
+    }
+
     /// It counts as one that its lane runs, which was charged so much for it.
-    charged: Option<u64>,
+    fn charge(&mut self, charged: u64) {
+        let charged = charged.min(Self::UNWANTED - 2);
+        self.0 = self.0 & Self::UNWANTED | (charged + 1);
+    }
+
+    fn charged(self) -> Option<u64> {
+        (self.0 & !Self::UNWANTED).checked_sub(1)
+    }
 }
 
 /// The end of a job made room in its lane: to be told to
@@ -36,7 +61,7 @@ pub(crate) struct Freed {
 #[must_use]
 pub(crate) struct Finished {
     job: NonNull<Header>,
-    charged: Option<u64>,
+    terms: Terms,
 }
 
 // SAFETY: the claim made us the only owner of the payload, which is `Send`.
@@ -49,14 +74,13 @@ impl Running {
     pub(crate) unsafe fn new(job: NonNull<Header>, unwanted: bool) -> Self {
         Self {
             job,
-            unwanted,
-            charged: None,
+            terms: Terms::new(unwanted),
         }
     }
 
     /// It was its lane's turn: it counts there until it ends.
     pub(super) fn count(mut self, charged: u64) -> Self {
-        self.charged = Some(charged);
+        self.terms.charge(charged);
         if let Some(lane) = self.header().lane() {
             lane.started();
         }
@@ -69,12 +93,12 @@ impl Running {
     }
 
     pub(super) fn charged(&self) -> Option<u64> {
-        self.charged
+        self.terms.charged()
     }
 
     /// Its caller left it to the pool to drop the closure.
     pub(crate) fn is_unwanted(&self) -> bool {
-        self.unwanted
+        self.terms.is_unwanted()
     }
 
     /// Runs the closure here, with what `enter` answers held meanwhile. Panics stay
@@ -107,7 +131,7 @@ impl Running {
         let this = std::mem::ManuallyDrop::new(self);
         Finished {
             job: this.job,
-            charged: this.charged,
+            terms: this.terms,
         }
     }
 }
@@ -131,7 +155,7 @@ impl Finished {
     }
 
     pub(super) fn charged(&self) -> Option<u64> {
-        self.charged
+        self.terms.charged()
     }
 
     /// Publishes the output and wakes the caller, or cleans up if there is none.
@@ -147,13 +171,13 @@ impl Finished {
     /// The same, with the caller's waker left to be called.
     #[inline]
     pub(crate) fn publish(self) -> (Option<Waker>, Option<Freed>) {
-        let Self { job, charged } = self;
+        let Self { job, terms } = self;
         // SAFETY: alive until this side leaves, which each arm does last.
         let header = unsafe { JobRef::new(job) };
         // Before the caller knows, whose next call may be for the same lane.
         let full = header
             .lane()
-            .filter(|lane| charged.is_some() && lane.ended());
+            .filter(|lane| terms.charged().is_some() && lane.ended());
         let freed = full.map(|lane| Freed {
             lane: Some(Arc::clone(lane)),
             is_orphan: false,
