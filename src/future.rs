@@ -1,5 +1,6 @@
 //! [`Offloaded`], the future of a call.
 
+pub(crate) mod at_once;
 mod bulk;
 pub(crate) mod line;
 pub(crate) mod options;
@@ -30,7 +31,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// A call that will run on a pool: the future made by
 /// [`offload_io`](fn@crate::offload_io) and its siblings.
@@ -151,7 +152,7 @@ where
         let Call::Fresh(closure) = std::mem::replace(&mut self.call, Call::Over) else {
             panic!("`try_spawn` after the future was polled");
         };
-        match self.submit(closure, None, Offload::spawning_limit) {
+        match self.submit(closure, &mut None, Offload::spawning_limit) {
             Ok(submitted) => Ok(Handle::new(submitted)),
             Err((closure, reason)) => Err(Refused::new(closure, reason)),
         }
@@ -164,7 +165,7 @@ where
             unreachable!("`launch` of a call that was polled");
         };
         let limit = self.waiting_limit();
-        self.submit(closure, None, limit)
+        self.submit(closure, &mut None, limit)
     }
 
     /// The same for adapters, which may go elsewhere meanwhile, and poll it by
@@ -205,7 +206,7 @@ where
                 let inline = Inline::default();
                 let _keeps = current::enter_inline(&inline);
                 // It will wait for nothing, so there is no limit to its waiting.
-                match self.submit(closure, None, |_| Limit::NONE) {
+                match self.submit(closure, &mut None, |_| Limit::NONE) {
                     Ok(submitted) => {
                         inline.run_next(offload.turns(self.pool));
                         return submitted.wait();
@@ -216,7 +217,7 @@ where
             Ok(offload) => {
                 self.on = Some(offload);
                 let limit = self.waiting_limit();
-                match self.submit(closure, None, limit) {
+                match self.submit(closure, &mut None, limit) {
                     Ok(submitted) => return submitted.wait(),
                     Err(refused) => refused,
                 }
@@ -253,10 +254,11 @@ where
         }
     }
 
+    /// Takes the `waker` if it leaves it with the job.
     fn submit(
         &mut self,
         closure: F,
-        cx: Option<&mut Context<'_>>,
+        waker: &mut Option<&Waker>,
         limit: impl FnOnce(&Offload) -> Limit,
     ) -> Result<Submitted<R>, (F, OffloadError)> {
         if let Some(invalid) = self.invalid.take() {
@@ -289,9 +291,14 @@ where
         let body = Body::<F, R, Form>::new(closure, offload.hooks());
         #[cfg(feature = "tokio")]
         let clock = body.is_in_runtime().then(ClockLook::new);
-        let waker = cx.map(|cx| cx.waker().clone());
+        let looks_first = waker.is_some() && at_once::is_likely(turns.pool());
+        let left = if looks_first {
+            None
+        } else {
+            waker.take().cloned()
+        };
         let limit = limit(&offload);
-        match turns.submit(body, limit, waker, extension, self.call_site) {
+        match turns.submit(body, limit, left, extension, self.call_site) {
             Ok(caller) => {
                 let (deadline, on_leave) = (self.deadline, self.on_leave);
                 let interruption = self.interruption.take();
@@ -329,8 +336,9 @@ where
             panic!("`Offloaded` polled after it was ready");
         };
         let limit = this.waiting_limit();
-        match this.submit(closure, Some(cx), limit) {
-            Ok(mut submitted) => match submitted.poll_first(cx.waker()) {
+        let mut waker = Some(cx.waker());
+        match this.submit(closure, &mut waker, limit) {
+            Ok(mut submitted) => match submitted.poll_first(cx.waker(), waker.is_none()) {
                 None => {
                     this.call = Call::Submitted(submitted);
                     Poll::Pending

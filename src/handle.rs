@@ -8,6 +8,7 @@ use crate::core::caller::{Caller, Cancelled, Left};
 use crate::core::job::{Failure, discard};
 use crate::current;
 use crate::error::OffloadError;
+use crate::future::at_once;
 use crate::offload::Offload;
 use crate::outcome::{Flatten, outcome};
 use crate::pool::Kind;
@@ -91,13 +92,19 @@ impl<R> Submitted<R> {
         self
     }
 
-    /// The poll that submitted it.
-    pub(crate) fn poll_first(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
-        if self.turns().pool().is_inline {
-            // It has run, as a rule.
-            return self.poll(waker);
+    /// The poll that submitted it, and left its waker unless the call may be over
+    /// [at once](at_once).
+    pub(crate) fn poll_first(
+        &mut self,
+        waker: &Waker,
+        left_waker: bool,
+    ) -> Option<Result<R, OffloadError>> {
+        if left_waker {
+            return self.still_pending(waker);
         }
-        self.still_pending(waker)
+        let output = self.poll(waker);
+        at_once::looked(self.turns().pool(), output.is_some());
+        output
     }
 
     /// [`poll`](Self::poll) for a caller who may go elsewhere before the call is over: the

@@ -17,6 +17,7 @@ use crate::core::unwind::contain;
 use crate::core::view::Job;
 use crate::current::{self, Entered};
 use crate::fork;
+use crate::future::at_once;
 use crate::misuse::{Sample, Sites};
 use crate::offload::{Offload, WeakOffload};
 use crate::stats::{Counters, PoolStats};
@@ -60,6 +61,8 @@ pub(crate) struct Pool {
     pub(crate) backend: Box<dyn Backend>,
     /// The backend's [`Backend::runs_inline`].
     pub(crate) is_inline: bool,
+    /// Its threads and its submitters share one.
+    pub(crate) is_on_one_cpu: bool,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) outbox: Outbox,
     pub(crate) activity: Activity,
@@ -104,6 +107,7 @@ impl Pool {
             max_pending,
             backend,
             is_inline,
+            is_on_one_cpu: at_once::is_on_one_cpu(),
             supervisor,
             outbox: Outbox::new(),
             activity: Activity::new(warn_after),
