@@ -47,10 +47,13 @@ use std::task::{Context, Poll, Waker};
 /// happens-before the await's return, and what the caller did before the first poll
 /// happens-before the closure.
 ///
-/// Where jobs take 1 to 100 µs, on average, and others wait behind them, callers are woken up to sixteen at
-/// a time, because switching to each one's thread would take as long as its job: a tenth of a millisecond
-/// after the first of them has finished, at the latest, and the job that runs then. If that and those on
-/// all other threads should turn out to take long, it is a timer that wakes them, after 1 to 6 ms.
+/// Where jobs take 1 to 200 µs, on average, and others wait behind them, callers are woken up to
+/// sixteen at a time, because switching to each one's thread would take a good part of its job's
+/// time: a tenth of a millisecond after the first of them has finished, at the latest, and the job
+/// that runs then. If that and those on all other threads should turn out to take long, it is a
+/// timer that wakes them, after 1 to 6 ms.
+///
+/// The first poll may be ready: on one CPU the job of a lone call has often run by the end of it.
 ///
 /// # Waiting and backpressure
 ///

@@ -106,7 +106,7 @@ impl Crew {
         let searching = self.searching.load(Ordering::Relaxed);
         let most = match host.length() {
             Length::Tiny if self.size.cpus == 1 => 1,
-            Length::Tiny | Length::Brief | Length::Short => MOST_SEARCHING,
+            Length::Tiny | Length::Brief => MOST_SEARCHING,
             Length::Long => usize::MAX,
         };
         // How many wait is asked last: submitters and workers count that, each in a cache line

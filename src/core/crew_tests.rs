@@ -71,9 +71,9 @@ fn asked_for(length: Length, cpus: usize, calls: usize) -> usize {
 }
 
 #[test]
-fn short_jobs_have_two_workers_called_and_long_ones_as_many_as_wait() {
-    assert_eq!(asked_for(Length::Short, 8, 1), 1);
-    assert_eq!(asked_for(Length::Short, 1, 3 * JOBS), MOST_SEARCHING);
+fn brief_jobs_have_two_workers_called_and_long_ones_as_many_as_wait() {
+    assert_eq!(asked_for(Length::Brief, 8, 1), 1);
+    assert_eq!(asked_for(Length::Brief, 1, 3 * JOBS), MOST_SEARCHING);
     assert_eq!(asked_for(Length::Tiny, 8, 3 * JOBS), MOST_SEARCHING);
     assert_eq!(asked_for(Length::Long, 8, 3), 3);
     assert_eq!(asked_for(Length::Long, 1, 3 * JOBS), JOBS);

@@ -48,9 +48,8 @@ pub(crate) trait Host {
 pub(crate) enum Length {
     /// Less.
     Tiny,
-    /// Less than a few switches from one thread to another: see `Outbox`.
+    /// So little that a few switches from one thread to another are a part of it: see `Outbox`.
     Brief,
-    Short,
     /// So much more that each job is worth a wake-up: of some, one after the other, the last
     /// would come later than that.
     Long,
@@ -59,14 +58,12 @@ pub(crate) enum Length {
 impl Length {
     /// In nanoseconds.
     pub(crate) const TINY: u64 = 1_000;
-    pub(super) const BRIEF: u64 = 100_000;
     pub(super) const LONG: u64 = 200_000;
 
     pub(super) fn of(time: u64) -> Self {
         match time {
             ..Self::TINY => Self::Tiny,
-            Self::TINY..Self::BRIEF => Self::Brief,
-            Self::BRIEF..Self::LONG => Self::Short,
+            Self::TINY..Self::LONG => Self::Brief,
             Self::LONG.. => Self::Long,
         }
     }

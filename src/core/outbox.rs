@@ -6,7 +6,6 @@
 //! them. Interrupts of network cards are put off for the same reason (J. Mogul and K. Ramakrishnan,
 //! "Eliminating receive livelock in an interrupt-driven kernel", 1997).
 
-use super::host::Length;
 use super::unwind::contain;
 use crate::sync::{Mutex, Ordering, plain, planted};
 use std::collections::VecDeque;
@@ -15,6 +14,9 @@ use std::task::Waker;
 /// So many wakers are called when they have gathered: to switch to and fro takes some
 /// five microseconds, a sixteenth of which is little beside any job.
 const MOST: usize = if cfg!(offramp_loom) { 3 } else { 16 };
+
+/// No waker waits for longer than this, in nanoseconds, and for the end of the job that runs then.
+const LONGEST: u64 = 100_000;
 
 pub(crate) struct Outbox {
     /// How many wakers there are, for those without the lock.
@@ -74,7 +76,7 @@ impl Outbox {
         let is_guarded = std::mem::replace(&mut held.is_guarded, true);
         if !is_guarded && !planted("outbox: unguarded") {
             Put::Guard
-        } else if held.wakers.len() >= MOST || now >= held.since + Length::BRIEF {
+        } else if held.wakers.len() >= MOST || now >= held.since + LONGEST {
             Put::Full
         } else {
             Put::Held

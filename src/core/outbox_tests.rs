@@ -1,5 +1,4 @@
-use super::{MOST, Outbox, Put};
-use crate::core::host::Length;
+use super::{LONGEST, MOST, Outbox, Put};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
@@ -47,10 +46,10 @@ fn as_many_wakers_gather_as_may() {
 }
 
 #[test]
-fn the_first_does_not_wait_for_longer_than_a_brief_job() {
+fn the_first_does_not_wait_for_long() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
     assert!(matches!(outbox.put(task(0, &seen), 7), Put::Guard));
-    let soon = 7 + Length::BRIEF - 1;
+    let soon = 7 + LONGEST - 1;
     assert!(matches!(outbox.put(task(1, &seen), soon), Put::Held));
     assert!(matches!(outbox.put(task(2, &seen), soon + 1), Put::Full));
     outbox.flush();

@@ -87,7 +87,7 @@ impl Queue {
                 taken: AtomicUsize::new(0),
             }),
             seldom: CachePadded::new(Seldom {
-                length: plain::AtomicUsize::new(Length::Short as usize),
+                length: plain::AtomicUsize::new(Length::Brief as usize),
                 is_closing: plain::AtomicBool::new(false),
                 has_lanes: plain::AtomicBool::new(false),
                 shared,
@@ -108,7 +108,7 @@ impl Queue {
 
     /// How long jobs run, as a rule. As [`pending`](Self::pending).
     pub(crate) fn length(&self) -> Length {
-        const ALL: [Length; 4] = [Length::Tiny, Length::Brief, Length::Short, Length::Long];
+        const ALL: [Length; 3] = [Length::Tiny, Length::Brief, Length::Long];
         ALL[self.seldom.length.load(Ordering::Relaxed)]
     }
 

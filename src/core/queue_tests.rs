@@ -114,7 +114,7 @@ fn how_long_jobs_run_is_known_by_those_before() {
     for _ in 0..100 {
         run(&queue, Length::LONG / 2);
     }
-    assert_eq!(queue.length(), Length::Short);
+    assert_eq!(queue.length(), Length::Brief);
     for _ in 0..100 {
         run(&queue, Length::TINY / 2);
     }
