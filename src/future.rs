@@ -48,7 +48,7 @@ use std::task::{Context, Poll, Waker};
 /// happens-before the closure.
 ///
 /// Where jobs take 1 to 200 µs, on average, and others wait behind them, callers are woken up to
-/// sixteen at a time, because switching to each one's thread would take a good part of its job's
+/// 32 at a time, because switching to each one's thread would take a good part of its job's
 /// time: a tenth of a millisecond after the first of them has finished, at the latest, and the job
 /// that runs then. If that and those on all other threads should turn out to take long, it is a
 /// timer that wakes them, after 1 to 6 ms.

@@ -11,9 +11,9 @@ use crate::sync::{Mutex, Ordering, plain, planted};
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// So many wakers are called when they have gathered: to switch to and fro takes some
-/// five microseconds, a sixteenth of which is little beside any job.
-const MOST: usize = if cfg!(offramp_loom) { 3 } else { 16 };
+/// So many wakers are called when they have gathered: to switch to and fro takes some five
+/// microseconds, a thirty-second of which is little beside a brief job.
+const MOST: usize = if cfg!(offramp_loom) { 3 } else { 32 };
 
 /// No waker waits for longer than this, in nanoseconds, and for the end of the job that runs then.
 const LONGEST: u64 = 100_000;
