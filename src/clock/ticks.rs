@@ -2,11 +2,11 @@
 //!
 //! A reading of the system's clock waits until all instructions before it are done, which is most
 //! of what it costs, and each job needs two. In between the counter alone is read, and each thread
-//! asks the system again within a third of a millisecond. So nothing has to be known but how fast
+//! asks the system again within a quarter of a millisecond. So nothing has to be known but how fast
 //! the counter is, roughly; that a machine was suspended, or moved to another, shows soon.
 //!
 //! What is shown is never ahead of the system's clock, and so never goes back on one thread. It is
-//! behind by less than a microsecond.
+//! behind by a microsecond at most, where the counter has 1 GHz or more.
 
 use super::imp::system;
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// After so many ticks a thread asks the system.
-const MOST: u64 = 1 << 19;
+const MOST: u64 = 1 << 18;
 
 /// A reading of both that took so many ticks was interrupted.
 const LONGEST: u64 = 1 << 9;
@@ -24,9 +24,9 @@ const SPAN: u64 = 10_000_000;
 /// And not over more: the clock may have stood still.
 const LONGEST_SPAN: u64 = 1_000_000_000;
 
-/// A tick counts for less than it takes, by one part in so many: by more than was measured wrong, and than
-/// the system's clock is ever slowed down to be set (one in 2,000).
-const SHORTER: u64 = 1_024;
+/// A tick counts for less than it takes, by one part in so many: by more than was measured wrong, and
+/// than the system's clock is sped up or slowed down to be set (by one in 2,000, either way).
+const SHORTER: u64 = 512;
 
 /// How many nanoseconds a tick counts for, times 2^32. 0: not known.
 static PACE: AtomicU64 = AtomicU64::new(0);
@@ -119,8 +119,8 @@ mod tests {
     use super::{NONE, PACE, Reading, SHORTER, SPAN, UNUSABLE, is_trusted, learned, now, system};
     use std::sync::atomic::Ordering;
 
-    /// Twice 0.2 us for readings of both, and a 1,024th of what passes in `MOST` ticks at 1 GHz.
-    const BEHIND: u64 = 1_000;
+    /// At 1 GHz: 0.5 us for a reading of both, and a 512th of what passes in `MOST` ticks.
+    const BEHIND: u64 = 1_025;
 
     fn is_between_the_system_s_readings() {
         let (before, here, after) = (system(), now(), system());
