@@ -102,11 +102,16 @@ impl Activity {
         }
     }
 
-    /// What the threads have run so far.
-    pub(crate) fn stats(&self, counters: &Counters, threads: Threads) -> PoolStats {
+    /// What the threads have run so far. `admitted` as in [`Counters::snapshot`].
+    pub(crate) fn stats(
+        &self,
+        counters: &Counters,
+        admitted: impl FnOnce() -> u64,
+        threads: Threads,
+    ) -> PoolStats {
         let slots = self.slots.lock().clone();
         let tallies = slots.iter().map(|slot| &slot.tally);
-        counters.snapshot(tallies, threads.present, threads.idle)
+        counters.snapshot(admitted, tallies, threads.present, threads.idle)
     }
 
     fn take(&self) -> Taken {

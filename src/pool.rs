@@ -130,7 +130,9 @@ impl Pool {
     }
 
     pub(crate) fn stats(&self) -> PoolStats {
-        self.activity.stats(&self.counters, self.backend.threads())
+        let (queue, threads) = (&self.queue, self.backend.threads());
+        self.activity
+            .stats(&self.counters, || queue.admitted(), threads)
     }
 
     /// Whether the pool has been closed and all is over.

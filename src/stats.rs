@@ -7,12 +7,9 @@
 //! differences, never fall below zero. No decision depends on any of this.
 
 use crate::core::job::Ended;
-use crossbeam_utils::CachePadded;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Submitting threads are spread over so many counters.
-const SHARDS: usize = 8;
 /// Each power of two of nanoseconds is split into so many buckets.
 const SUB_BUCKETS: usize = 1 << SUB_BITS;
 const SUB_BITS: u32 = 2;
@@ -144,9 +141,11 @@ fn upper_bound(bucket: usize) -> u64 {
     (1 << power) + ((sub as u64 + 1) << (power - SUB_BITS)) - 1
 }
 
-/// The counters of one pool, but for those that each of its threads has: [`Tally`].
+/// The counters of one pool, but for those that each of its threads has: [`Tally`], and for the
+/// jobs that were admitted, which its queue counts.
 pub(crate) struct Counters {
-    submitted: Box<[CachePadded<AtomicU64>; SHARDS]>,
+    /// Calls made that were not admitted.
+    turned_away: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
     discarded: AtomicU64,
@@ -204,7 +203,7 @@ fn count(counter: &AtomicU64) {
 impl Counters {
     pub(crate) fn new() -> Self {
         Self {
-            submitted: Box::new([const { CachePadded::new(AtomicU64::new(0)) }; SHARDS]),
+            turned_away: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
@@ -215,8 +214,9 @@ impl Counters {
         }
     }
 
-    pub(crate) fn submitted(&self, jobs: usize) {
-        self.submitted[thread_number() % SHARDS].fetch_add(jobs as u64, Ordering::Relaxed);
+    /// A call was made, and is not admitted: to be counted before why.
+    pub(crate) fn turned_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
     }
 
     // ORDERING, for all that follows: Release, partner: the Acquire loads in
@@ -251,9 +251,10 @@ impl Counters {
         self.orphans_ended.fetch_add(1, Ordering::Release);
     }
 
-    /// Reads the stations from the last to the first.
+    /// Reads the stations from the last to the first: `admitted` is asked last.
     pub(crate) fn snapshot<'a>(
         &self,
+        admitted: impl FnOnce() -> u64,
         tallies: impl Iterator<Item = &'a Tally> + Clone,
         threads: usize,
         idle: usize,
@@ -285,8 +286,7 @@ impl Counters {
         let discarded = self.discarded.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
         let refused = self.refused.load(Ordering::Acquire);
-        let of = |counter: &CachePadded<AtomicU64>| counter.load(Ordering::Relaxed);
-        let submitted: u64 = self.submitted.iter().map(of).sum();
+        let submitted = self.turned_away.load(Ordering::Relaxed) + admitted();
 
         let running = started - (completed + panicked + stopped);
         PoolStats {
@@ -309,14 +309,4 @@ impl Counters {
             run,
         }
     }
-}
-
-/// A small number for each thread, the same for its life.
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
-    }
-    // In a thread-local's destructor any shard will do.
-    NUMBER.try_with(|number| *number).unwrap_or(0)
 }

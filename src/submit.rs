@@ -67,9 +67,9 @@ impl Turns {
             return Err((work, OffloadError::Forked));
         }
         let now = clock::now();
-        pool.counters.submitted(1);
         let deadline = extension.as_ref().and_then(|extension| extension.deadline);
         if deadline.is_some_and(|deadline| now >= deadline) {
+            pool.counters.turned_away();
             pool.counters.expired();
             contain(|| drop(waker));
             let expired = Expired { waited: 0, ran: 0 };
@@ -83,6 +83,7 @@ impl Turns {
         let permit = match self.admit(limit, lane, time, now) {
             Ok(permit) => permit,
             Err(reason) => {
+                pool.counters.turned_away();
                 pool.counters.refused(1);
                 contain(|| drop(waker));
                 if pool.queue.is_closed() {
@@ -148,7 +149,6 @@ impl Turns {
         if jobs == 0 {
             return Ok(0);
         }
-        pool.counters.submitted(jobs);
         let mut chain = Chain::new();
         for _ in 0..jobs {
             let job = job::allocate(works(), now, None, alike.extension(), alike.call_site);

@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use super::queue::Queue;
 use super::running::{Freed, Running};
 use super::state::Claim;
-use crate::sync::{AtomicUsize, Hint, Ordering, plain, planted};
+use crate::sync::{AtomicU64, Hint, Ordering, plain, planted};
 use std::hint;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -39,18 +39,18 @@ pub(crate) enum Full {
 
 /// What submitters write with each job.
 pub(super) struct Admission {
-    /// Jobs that were ever admitted, less those cancelled or failed. Wraps.
-    admitted: AtomicUsize,
-    /// How many of them had been taken when somebody looked: never more than were. What it
+    /// Jobs that were ever admitted.
+    admitted: AtomicU64,
+    /// How many of them had left when somebody looked: never more than have. What it
     /// misses can only make somebody find less room, who then looks himself.
-    seen: plain::AtomicUsize,
+    seen: plain::AtomicU64,
 }
 
 impl Admission {
     pub(super) fn new() -> Self {
         Self {
-            admitted: AtomicUsize::new(0),
-            seen: plain::AtomicUsize::new(0),
+            admitted: AtomicU64::new(0),
+            seen: plain::AtomicU64::new(0),
         }
     }
 }
@@ -137,18 +137,18 @@ impl Queue {
         if self.seldom.shells.load(Ordering::Relaxed) >= limit.saturating_add(SPARE_SHELLS) {
             return 0;
         }
-        // What was taken is known to workers; as long as what was seen of it last leaves room,
+        // What has left is known to workers; as long as what was seen of it last leaves room,
         // their line is left alone.
-        let mut taken = self.admission.seen.load(Ordering::Relaxed);
+        let mut left = self.admission.seen.load(Ordering::Relaxed);
         // ORDERING: Relaxed: the count publishes nothing; jobs travel by the inbox.
         let mut admitted = self.admission.admitted.hint();
         loop {
-            let room = jobs.min(limit.saturating_sub(admitted.wrapping_sub(taken)));
+            let room = jobs.min(limit.saturating_sub((admitted - left) as usize));
             if room < jobs {
-                let now = self.taken();
-                if now != taken && !planted("queue: never looks at what was taken") {
-                    taken = now;
-                    self.admission.seen.store(taken, Ordering::Relaxed);
+                let now = self.left();
+                if now != left && !planted("queue: never looks at what was taken") {
+                    left = now;
+                    self.admission.seen.store(left, Ordering::Relaxed);
                     if !planted("queue: what was taken looked at last") {
                         admitted = self.admission.admitted.hint();
                     }
@@ -159,12 +159,14 @@ impl Queue {
                 return 0;
             }
             if planted("queue: admit in two steps") {
-                self.admission.admitted.fetch_add(room, Ordering::Relaxed);
+                self.admission
+                    .admitted
+                    .fetch_add(room as u64, Ordering::Relaxed);
                 return room;
             }
             match self.admission.admitted.compare_exchange_weak(
                 admitted,
-                admitted.wrapping_add(room),
+                admitted + room as u64,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
@@ -176,8 +178,13 @@ impl Queue {
 
     /// How many jobs wait. No decision may depend on its being exact.
     pub(crate) fn pending(&self) -> usize {
-        let taken = self.taken();
-        self.admission.admitted.hint().wrapping_sub(taken)
+        let left = self.left();
+        (self.admission.admitted.hint() - left) as usize
+    }
+
+    /// How many were ever admitted.
+    pub(crate) fn admitted(&self) -> u64 {
+        self.admission.admitted.hint()
     }
 
     /// A job of `lane` was taken: its room is free. Needs the scheduler's lock, by which only
@@ -187,19 +194,17 @@ impl Queue {
             lane.leave_all(1);
         }
         let taken = self.told.taken.hint();
-        // ORDERING: Release, partner: `taken`.
-        self.told
-            .taken
-            .store(taken.wrapping_add(1), Ordering::Release);
+        // ORDERING: Release, partner: `left`.
+        self.told.taken.store(taken + 1, Ordering::Release);
     }
 
-    /// To be looked at before `admitted`, and then never more than that: else jobs that came and
-    /// went in between would make what is pending a negative number. Too little is no harm: who
-    /// misses one that was taken finds less room.
-    fn taken(&self) -> usize {
-        // ORDERING: Acquire, partner: the Release in `count_taken`: the admission of what was
-        // taken is seen.
-        self.told.taken.load(Ordering::Acquire)
+    /// How many wait no longer. To be looked at before `admitted`, and then never more than that:
+    /// else jobs that came and went in between would make what is pending a negative number. Too
+    /// little is no harm: who misses one that has left finds less room.
+    fn left(&self) -> u64 {
+        // ORDERING: Acquire, partner: the Release in `count_taken` and `cancel_permit`: the
+        // admission of what has left is seen.
+        self.told.taken.load(Ordering::Acquire) + self.seldom.given_up.load(Ordering::Acquire)
     }
 
     /// Gives up room: the job was started, cancelled, failed, or never pushed.
@@ -212,7 +217,13 @@ impl Queue {
         if let Some(lane) = lane {
             lane.leave_all(jobs);
         }
-        self.admission.admitted.fetch_sub(jobs, Ordering::Relaxed);
+        if planted("queue: room never given up") {
+            return;
+        }
+        // ORDERING: Release, partner: `left`.
+        self.seldom
+            .given_up
+            .fetch_add(jobs as u64, Ordering::Release);
     }
 
     /// The pool is full for a job of `lane`: the lane with most jobs pays, by its newest,

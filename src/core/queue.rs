@@ -13,7 +13,7 @@ use super::lanes::Lanes;
 use super::running::{Finished, Freed, Running};
 use super::state::Claim;
 use crate::priority::{CLASSES, Priority};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Mutex, Ordering, plain, planted};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Mutex, Ordering, plain, planted};
 use crossbeam_utils::CachePadded;
 use std::ops::DerefMut;
 use std::ptr::{self, NonNull};
@@ -37,8 +37,8 @@ pub(crate) struct Queue {
 pub(super) struct Told {
     /// Whether the lanes, or what is on its way to them, hold jobs.
     left: AtomicBool,
-    /// Of the jobs admitted, how many were taken to be run. Wraps.
-    pub(super) taken: AtomicUsize,
+    /// Of the jobs admitted, how many were taken to be run.
+    pub(super) taken: AtomicU64,
 }
 
 /// What is read with each job, and seldom written.
@@ -48,6 +48,8 @@ pub(super) struct Seldom {
     length: plain::AtomicUsize,
     /// The queue is being closed, or is. For who may learn it late.
     is_closing: plain::AtomicBool,
+    /// Of the jobs admitted, how many were cancelled, failed, or never pushed.
+    pub(super) given_up: AtomicU64,
     /// A call has named a lane: from then on there may be several.
     pub(super) has_lanes: plain::AtomicBool,
     /// The lanes of calls that name none, by class.
@@ -84,11 +86,12 @@ impl Queue {
             lanes: CachePadded::new(Mutex::new(Lanes::new(normal, ageing))),
             told: CachePadded::new(Told {
                 left: AtomicBool::new(false),
-                taken: AtomicUsize::new(0),
+                taken: AtomicU64::new(0),
             }),
             seldom: CachePadded::new(Seldom {
                 length: plain::AtomicUsize::new(Length::Brief as usize),
                 is_closing: plain::AtomicBool::new(false),
+                given_up: AtomicU64::new(0),
                 has_lanes: plain::AtomicBool::new(false),
                 shared,
                 graveyard: AtomicPtr::new(ptr::null_mut()),

@@ -113,6 +113,10 @@ const PLANTED: &[(&str, &str)] = &[
         "queue::a_job_that_comes_and_goes_takes_no_room_from_another",
     ),
     (
+        "queue: room never given up",
+        "queue::a_cancelled_job_leaves_room_at_once",
+    ),
+    (
         "queue: no look after unlocking",
         "queue::no_shell_stays_behind",
     ),
