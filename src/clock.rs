@@ -19,6 +19,8 @@ struct Moment {
 static KNOWN: OnceLock<Moment> = OnceLock::new();
 
 pub(crate) use imp::now;
+#[cfg(not(offramp_loom))]
+pub(crate) use imp::prepare;
 
 /// Where `Instant` reads a clock of the system's that shows nanoseconds, read as it is: without
 /// the way there and back each reading is a third of the work.
@@ -27,9 +29,11 @@ mod imp {
     use super::{Instant, KNOWN, Moment};
 
     #[cfg(target_arch = "x86_64")]
-    pub(crate) use super::ticks::now;
+    pub(crate) use super::ticks::{now, prepare};
     #[cfg(not(target_arch = "x86_64"))]
     pub(crate) use system as now;
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn prepare() {}
 
     pub(crate) fn system() -> u64 {
         let mut time = libc::timespec {
@@ -59,6 +63,9 @@ mod imp {
 #[cfg(any(not(target_os = "linux"), offramp_loom))]
 mod imp {
     use super::{Instant, KNOWN, Moment};
+
+    #[cfg(not(offramp_loom))]
+    pub(crate) fn prepare() {}
 
     pub(crate) fn now() -> u64 {
         // 2^64 ns are 584 years.

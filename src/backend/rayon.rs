@@ -243,6 +243,7 @@ impl Seat {
         let Some(turns) = self.gate.pass() else {
             return;
         };
+        clock::prepare();
         run_hook(self.settings.on_start.as_ref());
         let (residents, bell) = (&self.residents, &self.bell);
         let member = current::enter_pool(&turns);

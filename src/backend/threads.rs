@@ -258,6 +258,7 @@ impl Main {
     fn run(mut self) {
         self.started = true;
         let (shared, settings) = (&self.shared, &self.shared.settings);
+        clock::prepare();
         run_hook(settings.on_start.as_ref());
         let turns = &self.turns;
         shared.crew.work(self.slot, &Seat::new(shared, turns));

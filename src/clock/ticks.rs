@@ -11,6 +11,7 @@
 use super::imp::system;
 use std::cell::Cell;
 use std::fs;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// After so many ticks a thread asks the system.
@@ -32,6 +33,9 @@ const SHORTER: u64 = 512;
 static PACE: AtomicU64 = AtomicU64::new(0);
 /// The kernel does not go by the counter either.
 const UNUSABLE: u64 = u64::MAX;
+
+/// Whether it does.
+static IS_TRUSTED: OnceLock<bool> = OnceLock::new();
 
 /// What both showed at one moment.
 #[derive(Clone, Copy)]
@@ -69,8 +73,17 @@ fn ticks() -> u64 {
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
+/// Called by threads that may block: to find out what the kernel goes by means to read a file,
+/// and who asks for the time may be an event loop.
+pub(crate) fn prepare() {
+    IS_TRUSTED.get_or_init(is_trusted);
+}
+
 #[cold]
 fn ask(pace: u64) -> u64 {
+    let Some(&is_trusted) = IS_TRUSTED.get() else {
+        return system();
+    };
     let before = ticks();
     let nanos = system();
     let ticks = ticks();
@@ -84,14 +97,14 @@ fn ask(pace: u64) -> u64 {
     if span >= SPAN {
         BASE.set(here);
         if span <= LONGEST_SPAN {
-            PACE.store(learned(pace, base, here), Ordering::Relaxed);
+            PACE.store(learned(pace, is_trusted, base, here), Ordering::Relaxed);
         }
     }
     nanos
 }
 
 /// The pace, after this was seen.
-fn learned(pace: u64, base: Reading, here: Reading) -> u64 {
+fn learned(pace: u64, is_trusted: bool, base: Reading, here: Reading) -> u64 {
     let passed = here.ticks.saturating_sub(base.ticks).max(1);
     let measured = (u128::from(here.nanos - base.nanos) << 32) / u128::from(passed);
     // From 100 MHz to 10 GHz. Else the counter was set.
@@ -101,7 +114,7 @@ fn learned(pace: u64, base: Reading, here: Reading) -> u64 {
     };
     let counted = measured - measured / SHORTER;
     if pace == 0 {
-        return if is_trusted() { counted } else { UNUSABLE };
+        return if is_trusted { counted } else { UNUSABLE };
     }
     // Something has happened to one of the two, now or when it was measured first.
     let differs = pace.abs_diff(counted) > measured / SHORTER / 2;
@@ -116,7 +129,9 @@ fn is_trusted() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{NONE, PACE, Reading, SHORTER, SPAN, UNUSABLE, is_trusted, learned, now, system};
+    use super::{
+        NONE, PACE, Reading, SHORTER, SPAN, UNUSABLE, is_trusted, learned, now, prepare, system,
+    };
     use std::sync::atomic::Ordering;
 
     /// At 1 GHz: 0.5 us for a reading of both, and a 512th of what passes in `MOST` ticks.
@@ -130,6 +145,7 @@ mod tests {
 
     #[test]
     fn it_shows_what_the_system_shows() {
+        prepare();
         let since = system();
         while PACE.load(Ordering::Relaxed) == 0 && system() < since + 20_000_000_000 {
             is_between_the_system_s_readings();
@@ -166,17 +182,17 @@ mod tests {
         let pace = (1 << 32) * 2 / 5;
         let pace = pace - pace / SHORTER;
         for ticks in [25_000_000, 25_001_000, 24_999_000] {
-            assert_eq!(learned(pace, NONE, after(ticks)), pace);
+            assert_eq!(learned(pace, true, NONE, after(ticks)), pace);
         }
         for ticks in [25_100_000, 24_900_000, 50_000_000, 3, 0] {
-            assert_eq!(learned(pace, NONE, after(ticks)), 0, "{ticks}");
+            assert_eq!(learned(pace, true, NONE, after(ticks)), 0, "{ticks}");
         }
         let back = Reading {
             ticks: 1 << 40,
             nanos: 0,
         };
-        assert_eq!(learned(pace, back, after(25_000_000)), 0);
-        let first = learned(0, NONE, after(25_000_000));
-        assert_eq!(first, if is_trusted() { pace } else { UNUSABLE });
+        assert_eq!(learned(pace, true, back, after(25_000_000)), 0);
+        assert_eq!(learned(0, true, NONE, after(25_000_000)), pace);
+        assert_eq!(learned(0, false, NONE, after(25_000_000)), UNUSABLE);
     }
 }
