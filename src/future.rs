@@ -54,6 +54,7 @@ use std::task::{Context, Poll, Waker};
 /// timer that wakes them, after 1 to 6 ms.
 ///
 /// The first poll may be ready: on one CPU the job of a lone call has often run by the end of it.
+/// After 16 such calls in a row on a thread the next one is pending, for other tasks' sake.
 ///
 /// # Waiting and backpressure
 ///

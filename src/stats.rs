@@ -216,6 +216,7 @@ impl Counters {
 
     /// A call was made, and is not admitted: to be counted before why.
     pub(crate) fn turned_away(&self) {
+        // ORDERING: Relaxed: the count of why, a Release, comes after.
         self.turned_away.fetch_add(1, Ordering::Relaxed);
     }
 
