@@ -49,9 +49,9 @@ use std::task::{Context, Poll, Waker};
 ///
 /// Where jobs take 1 to 200 µs, on average, and others wait behind them, callers are woken up to
 /// 32 at a time, because switching to each one's thread would take a good part of its job's
-/// time: a tenth of a millisecond after the first of them has finished, at the latest, and the job
-/// that runs then. If that and those on all other threads should turn out to take long, it is a
-/// timer that wakes them, after 1 to 6 ms.
+/// time. That makes a call longer by an eighth at most, or by a tenth of a millisecond if that is more,
+/// never by more than a millisecond, and by the end of one more job. If that and those on all other
+/// threads should turn out to take long, it is a timer that wakes them, after 1 to 6 ms.
 ///
 /// The first poll may be ready: on one CPU the job of a lone call has often run by the end of it.
 /// After 16 such calls in a row on a thread the next one is pending, for other tasks' sake.

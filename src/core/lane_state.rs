@@ -251,8 +251,9 @@ impl LaneState {
             let average = lane.average.load(Ordering::Relaxed);
             let now = match average {
                 0 => ran,
-                // One that was kept from running, or is the odd one out, does not change it all.
-                _ => average - average / 8 + ran.min(8 * average.max(MICROSECOND)) / 8,
+                // One that lost its CPU, or is the odd one out, counts for two: where threads share a CPU
+                // a few jobs take many times as long as all others.
+                _ => average - average / 8 + ran.min(2 * average.max(MICROSECOND)) / 8,
             };
             lane.average.store(now.max(1), Ordering::Relaxed);
         }

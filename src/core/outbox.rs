@@ -15,20 +15,23 @@ use std::task::Waker;
 /// microseconds, a thirty-second of which is little beside a brief job.
 const MOST: usize = if cfg!(offramp_loom) { 3 } else { 32 };
 
-/// No waker waits for longer than this, in nanoseconds, and for the end of the job that runs then.
-const LONGEST: u64 = 100_000;
+/// A waker waits for this part of the time that its call has taken so far,
+const PART: u64 = 8;
+/// or for so many nanoseconds, if that is longer,
+const LEAST: u64 = 100_000;
+/// but never longer; and for the end of the job that runs then.
+const LONGEST: u64 = 1_000_000;
 
 pub(crate) struct Outbox {
-    /// How many wakers there are, for those without the lock.
+    /// How many wakers there are, and until when they may wait, for those without the lock.
     len: plain::AtomicUsize,
+    until: plain::AtomicU64,
     held: Mutex<Held>,
 }
 
 struct Held {
     /// The oldest first.
     wakers: VecDeque<Waker>,
-    /// When the first one was put in.
-    since: u64,
     /// Somebody will [look](Outbox::look). Always so while there are wakers.
     is_guarded: bool,
     /// A waker was put in since the last look.
@@ -52,23 +55,24 @@ impl Outbox {
     pub(crate) fn new() -> Self {
         Self {
             len: plain::AtomicUsize::new(0),
+            until: plain::AtomicU64::new(0),
             held: Mutex::new(Held {
                 wakers: VecDeque::with_capacity(MOST),
-                since: 0,
                 is_guarded: false,
                 is_used: false,
             }),
         }
     }
 
-    /// A job has ended whose caller can wait for some more to end.
-    pub(crate) fn put(&self, waker: Waker, now: u64) -> Put {
+    /// A job has ended whose caller can wait for some more to end, after a time of `taken`.
+    pub(crate) fn put(&self, waker: Waker, taken: u64, now: u64) -> Put {
         // Nobody waits here: a thread that loses its CPU in there would hold all of them up.
         let Some(mut held) = self.held.try_lock() else {
             return Put::Busy(waker);
         };
-        if held.wakers.is_empty() {
-            held.since = now;
+        let until = now + (taken / PART).clamp(LEAST, LONGEST);
+        if held.wakers.is_empty() || until < self.until.load(Ordering::Relaxed) {
+            self.until.store(until, Ordering::Relaxed);
         }
         held.wakers.push_back(waker);
         held.is_used = true;
@@ -76,11 +80,24 @@ impl Outbox {
         let is_guarded = std::mem::replace(&mut held.is_guarded, true);
         if !is_guarded && !planted("outbox: unguarded") {
             Put::Guard
-        } else if held.wakers.len() >= MOST || now >= held.since + LONGEST {
+        } else if held.wakers.len() >= MOST || self.is_due(now) {
             Put::Full
         } else {
             Put::Held
         }
+    }
+
+    /// A job has ended that has no waker.
+    #[inline]
+    pub(crate) fn flush_due(&self, now: u64) {
+        if self.is_due(now) {
+            self.flush();
+        }
+    }
+
+    /// Whether the first of them, if there are any, may wait no longer.
+    fn is_due(&self, now: u64) -> bool {
+        now >= self.until.load(Ordering::Relaxed)
     }
 
     /// Under the lock.

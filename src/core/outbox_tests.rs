@@ -1,4 +1,4 @@
-use super::{LONGEST, MOST, Outbox, Put};
+use super::{LEAST, LONGEST, MOST, Outbox, PART, Put};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
@@ -35,12 +35,12 @@ impl Wake for Other {
 #[test]
 fn as_many_wakers_gather_as_may() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
-    assert!(matches!(outbox.put(task(0, &seen), 7), Put::Guard));
+    assert!(matches!(outbox.put(task(0, &seen), 0, 7), Put::Guard));
     for number in 1..MOST - 1 {
-        assert!(matches!(outbox.put(task(number, &seen), 7), Put::Held));
+        assert!(matches!(outbox.put(task(number, &seen), 0, 7), Put::Held));
     }
     assert!(woken(&seen).is_empty());
-    assert!(matches!(outbox.put(task(MOST - 1, &seen), 7), Put::Full));
+    assert!(matches!(outbox.put(task(MOST - 1, &seen), 0, 7), Put::Full));
     outbox.flush();
     assert_eq!(woken(&seen), (0..MOST).collect::<Vec<_>>());
 }
@@ -48,27 +48,62 @@ fn as_many_wakers_gather_as_may() {
 #[test]
 fn the_first_does_not_wait_for_long() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
-    assert!(matches!(outbox.put(task(0, &seen), 7), Put::Guard));
-    let soon = 7 + LONGEST - 1;
-    assert!(matches!(outbox.put(task(1, &seen), soon), Put::Held));
-    assert!(matches!(outbox.put(task(2, &seen), soon + 1), Put::Full));
+    assert!(matches!(outbox.put(task(0, &seen), 0, 7), Put::Guard));
+    let soon = 7 + LEAST - 1;
+    assert!(matches!(outbox.put(task(1, &seen), 0, soon), Put::Held));
+    assert!(matches!(outbox.put(task(2, &seen), 0, soon + 1), Put::Full));
     outbox.flush();
     // Its time begins with the next first one.
-    assert!(matches!(outbox.put(task(3, &seen), soon + 1), Put::Held));
+    assert!(matches!(outbox.put(task(3, &seen), 0, soon + 1), Put::Held));
     assert_eq!(woken(&seen), [0, 1, 2]);
+}
+
+#[test]
+fn who_has_waited_for_long_waits_a_little_longer() {
+    for (taken, waits) in [
+        (0, LEAST),
+        (PART * LEAST - 1, LEAST),
+        (PART * 3 * LEAST, 3 * LEAST),
+        (u64::MAX, LONGEST),
+    ] {
+        let (outbox, seen) = (Outbox::new(), Woken::default());
+        let _ = outbox.put(task(0, &seen), taken, 7);
+        let patient = || task(1, &seen);
+        let soon = 7 + waits - 1;
+        assert!(matches!(outbox.put(patient(), u64::MAX, soon), Put::Held));
+        outbox.flush_due(soon);
+        assert!(woken(&seen).is_empty(), "{taken}");
+        assert!(matches!(
+            outbox.put(patient(), u64::MAX, soon + 1),
+            Put::Full
+        ));
+        outbox.flush_due(soon + 1);
+        assert_eq!(woken(&seen), [0, 1, 1], "{taken}");
+    }
+}
+
+#[test]
+fn the_least_patient_counts() {
+    let (outbox, seen) = (Outbox::new(), Woken::default());
+    let _ = outbox.put(task(0, &seen), u64::MAX, 7);
+    let _ = outbox.put(task(1, &seen), 0, 8);
+    outbox.flush_due(8 + LEAST - 1);
+    assert!(woken(&seen).is_empty());
+    outbox.flush_due(8 + LEAST);
+    assert_eq!(woken(&seen), [0, 1]);
 }
 
 #[test]
 fn a_guard_stays_while_the_box_is_used() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
-    assert!(matches!(outbox.put(task(0, &seen), 0), Put::Guard));
+    assert!(matches!(outbox.put(task(0, &seen), 0, 0), Put::Guard));
     assert!(outbox.look());
     assert_eq!(woken(&seen), [0]);
-    assert!(matches!(outbox.put(task(1, &seen), 0), Put::Held));
+    assert!(matches!(outbox.put(task(1, &seen), 0, 0), Put::Held));
     outbox.flush();
     assert!(outbox.look(), "used, though empty again");
     assert!(!outbox.look());
-    assert!(matches!(outbox.put(task(2, &seen), 0), Put::Guard));
+    assert!(matches!(outbox.put(task(2, &seen), 0, 0), Put::Guard));
     assert_eq!(woken(&seen), [1]);
 }
 
@@ -82,9 +117,9 @@ fn a_poll_wakes_those_of_its_own_executor() {
         task(1, &seen),
         Waker::from(Arc::clone(&other)),
     ] {
-        let _ = outbox.put(waker, 0);
+        let _ = outbox.put(waker, 0, 0);
     }
-    let _ = outbox.put(task(2, &seen), 0);
+    let _ = outbox.put(task(2, &seen), 0, 0);
     outbox.help(&own);
     assert_eq!(woken(&seen), [0, 1]);
     assert_eq!(other.0.load(Ordering::Relaxed), 0);
@@ -111,10 +146,10 @@ fn a_waker_that_panics_keeps_no_other_from_being_called() {
     ] {
         let (outbox, seen) = (Outbox::new(), Woken::default());
         let panics = Waker::from(Arc::new(Panics));
-        let _ = outbox.put(panics.clone(), 0);
-        let _ = outbox.put(panics.clone(), 0);
+        let _ = outbox.put(panics.clone(), 0, 0);
+        let _ = outbox.put(panics.clone(), 0, 0);
         call(&outbox, &panics);
-        let _ = outbox.put(task(0, &seen), 0);
+        let _ = outbox.put(task(0, &seen), 0, 0);
         outbox.flush();
         assert_eq!(woken(&seen), [0]);
     }
@@ -123,7 +158,7 @@ fn a_waker_that_panics_keeps_no_other_from_being_called() {
 #[test]
 fn what_is_left_when_the_pool_goes_is_called() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
-    let _ = outbox.put(task(0, &seen), 0);
+    let _ = outbox.put(task(0, &seen), 0, 0);
     drop(outbox);
     assert_eq!(woken(&seen), [0]);
 }
@@ -132,7 +167,7 @@ fn what_is_left_when_the_pool_goes_is_called() {
 fn nobody_waits_to_put_one_in() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
     let held = outbox.held.lock();
-    assert!(matches!(outbox.put(task(0, &seen), 0), Put::Busy(_)));
+    assert!(matches!(outbox.put(task(0, &seen), 0, 0), Put::Busy(_)));
     drop(held);
-    assert!(matches!(outbox.put(task(1, &seen), 0), Put::Guard));
+    assert!(matches!(outbox.put(task(1, &seen), 0, 0), Put::Guard));
 }

@@ -121,6 +121,22 @@ fn how_long_jobs_run_is_known_by_those_before() {
     assert_eq!(queue.length(), Length::Tiny);
 }
 
+#[test]
+fn a_few_jobs_that_lose_their_cpu_do_not_make_the_others_long() {
+    let queue = Queue::new(usize::MAX, 0);
+    let usual = Length::LONG / 2;
+    for job in 0..100 {
+        run(&queue, if job % 6 == 5 { 100 * usual } else { usual });
+        if job > 0 {
+            assert_eq!(queue.length(), Length::Brief);
+        }
+    }
+    for _ in 0..20 {
+        run(&queue, 100 * usual);
+    }
+    assert_eq!(queue.length(), Length::Long, "these are not few");
+}
+
 /// The next job runs; what its call was labelled.
 fn run_next(queue: &Queue) -> Option<String> {
     let (finished, _) = queue.next(0)?.job.run(std::ptr::null(), |_| ());

@@ -29,19 +29,24 @@ impl Wake for Guard {
 }
 
 impl Turns {
-    /// Wakes the caller of a job that ended `now`. If others waited when it started (`more`), and they
-    /// are brief, that may be put off: see the core's README, "Outbox".
-    pub(crate) fn send(&self, waker: Option<Waker>, more: bool, ran: u64, now: u64) {
+    /// Wakes the caller of a job that ended `now`, after so long since it was submitted (`taken`). If
+    /// others waited when it started (`more`), and they are brief, that may be put off: see the
+    /// core's README, "Outbox".
+    pub(crate) fn send(&self, waker: Option<Waker>, more: bool, ran: u64, taken: u64, now: u64) {
         let pool = self.pool();
         // An empty job that lost its CPU makes its lane look brief: those after it still are not.
+        let length = pool.queue.length();
         let may_wait = more
             && ran >= Length::TINY / 2
             && !pool.is_inline
-            && pool.queue.length() == Length::Brief
+            && matches!(length, Length::Short | Length::Brief)
             && !pool.queue.is_closing()
             && !pool.supervisor.is_forsaken();
         match waker {
-            Some(waker) if may_wait => self.put(waker, now),
+            Some(waker) if may_wait => self.put(waker, taken, now),
+            // Who awaits several calls in order has left a waker with one of them. If jobs are short he
+            // finds that many more have ended by the time that he is awake.
+            None if may_wait && length == Length::Brief => pool.outbox.flush_due(now),
             waker => {
                 pool.outbox.flush();
                 if let Some(waker) = waker {
@@ -52,9 +57,9 @@ impl Turns {
     }
 
     #[cold]
-    fn put(&self, waker: Waker, now: u64) {
+    fn put(&self, waker: Waker, taken: u64, now: u64) {
         let outbox = &self.pool().outbox;
-        match outbox.put(waker, now) {
+        match outbox.put(waker, taken, now) {
             Put::Held => {}
             Put::Guard => self.guard(),
             Put::Full => outbox.flush(),

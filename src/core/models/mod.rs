@@ -16,6 +16,7 @@ mod planted;
 mod queue;
 mod rayon;
 mod residents;
+mod restraint;
 
 use super::caller::{Caller, Left};
 use super::chain::Chain;
@@ -28,8 +29,8 @@ use super::queue::Queue;
 use super::view::Job;
 use crate::cancel::Stopped;
 use crate::sync::{plain, planted};
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering, fence};
+use loom::sync::{Arc, Notify};
 use std::ptr::NonNull;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -229,6 +230,9 @@ struct Pool {
     now: plain::AtomicU64,
     /// What `demand_at` asked for: an event that the model fires, or never.
     alarm: std::sync::Mutex<Option<u64>>,
+    /// Jobs are short, and `relieve_soon` has been asked for.
+    is_short: bool,
+    relief: Notify,
     workers: std::sync::Mutex<Vec<loom::thread::JoinHandle<()>>>,
 }
 
@@ -242,8 +246,20 @@ impl Seat {
     }
 
     fn with_orphans(min: usize, max: usize, refusals: usize, most_orphans: usize) -> Self {
+        Self(Arc::new(Self::pool(min, max, refusals, most_orphans)))
+    }
+
+    /// Two threads for short jobs, and one CPU.
+    fn short() -> Self {
+        let mut pool = Self::pool(0, 2, 0, usize::MAX);
+        pool.is_short = true;
+        pool.crew.size.cpus = 1;
+        Self(Arc::new(pool))
+    }
+
+    fn pool(min: usize, max: usize, refusals: usize, most_orphans: usize) -> Pool {
         let keep_alive = Duration::from_secs(1);
-        Self(Arc::new(Pool {
+        Pool {
             queue: Queue::new(most_orphans, AGEING),
             crew: Crew::new(Size {
                 min,
@@ -256,8 +272,10 @@ impl Seat {
             refusals: plain::AtomicUsize::new(refusals),
             now: plain::AtomicU64::new(0),
             alarm: std::sync::Mutex::default(),
+            is_short: false,
+            relief: Notify::new(),
             workers: std::sync::Mutex::default(),
-        }))
+        }
     }
 
     fn submit<R: Send + 'static>(
@@ -348,6 +366,9 @@ impl Host for Seat {
     }
 
     fn length(&self) -> Length {
+        if self.0.is_short {
+            return Length::Short;
+        }
         self.0.queue.length()
     }
 
@@ -400,6 +421,10 @@ impl Host for Seat {
 
     fn demand_at(&self, time: u64) {
         *self.0.alarm.lock().unwrap() = Some(time);
+    }
+
+    fn relieve_soon(&self) {
+        self.0.relief.notify();
     }
 
     fn back_in(&self) -> Option<Duration> {

@@ -22,7 +22,7 @@ fn task() -> (Shared<Task>, Waker) {
 
 /// What a worker does that goes on to a job without end. The guard, if it called one.
 fn put(outbox: &Arc<Outbox>, waker: Waker) -> Option<thread::JoinHandle<()>> {
-    match outbox.put(waker, 0) {
+    match outbox.put(waker, 0, 0) {
         Put::Held => None,
         Put::Guard => {
             let outbox = Arc::clone(outbox);
