@@ -29,6 +29,8 @@ use crate::args::{Action, Options};
 
 #[path = "peers/args.rs"]
 mod args;
+#[path = "peers/bare.rs"]
+mod bare;
 #[path = "peers/cells.rs"]
 mod cells;
 #[path = "peers/futexes.rs"]

@@ -132,6 +132,11 @@ fn lines(pass: Pass) -> Vec<Line> {
         Pass::OneCpuPools | Pass::Defaults => NOOP.into(),
         Pass::Submitters => SUBMITTERS.into(),
         Pass::Push => PUSHES.into(),
+        Pass::Least => some(&["round-trip"])
+            .into_iter()
+            .chain([TOGETHER])
+            .collect(),
+        Pass::OneCpuFutexes => some(&["round-trip"]),
         Pass::Futexes => some(&["round-trip", "closed-64", "burst-10000"]),
         Pass::Flat => FLAT
             .map(|(name, jobs)| {
@@ -182,14 +187,14 @@ fn effort(pass: Pass, load: Load, quick: bool) -> (Duration, usize) {
         (Pass::Defaults, Load::RoundTrip) => (4, 101),
         (Pass::Defaults, _) => (20, 15),
         (Pass::Flat, _) => (20, 11),
-        (Pass::Futexes, _) => (20, 15),
+        (pass, _) if pass.counts_futexes() => (20, 15),
         (_, Load::Push(_)) => (0, 11),
         (_, Load::RoundTrip) => (4, 301),
         (_, _) => (20, 61),
     };
     if quick {
         let rounds = match load {
-            Load::RoundTrip if pass != Pass::Futexes => 61,
+            Load::RoundTrip if !pass.counts_futexes() => 61,
             Load::Push(_) => 7,
             _ => 15,
         };

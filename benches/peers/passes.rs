@@ -18,11 +18,13 @@ pub(crate) enum Pass {
     Submitters,
     Push,
     Futexes,
+    OneCpuFutexes,
     Flat,
+    Least,
 }
 
 impl Pass {
-    pub(crate) const ALL: [Pass; 14] = [
+    pub(crate) const ALL: [Pass; 16] = [
         Pass::SameCap,
         Pass::OneCpu,
         Pass::CurrentThread,
@@ -36,7 +38,9 @@ impl Pass {
         Pass::Submitters,
         Pass::Push,
         Pass::Futexes,
+        Pass::OneCpuFutexes,
         Pass::Flat,
+        Pass::Least,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -54,7 +58,9 @@ impl Pass {
             Pass::Submitters => "submitters",
             Pass::Push => "push",
             Pass::Futexes => "futexes",
+            Pass::OneCpuFutexes => "one-cpu-futexes",
             Pass::Flat => "flat",
+            Pass::Least => "least",
         }
     }
 
@@ -79,14 +85,16 @@ impl Pass {
             Pass::Submitters => "several tasks that submit batches of 16 and await them",
             Pass::Push => "16 threads that submit: how long one submission takes",
             Pass::Futexes => "futex calls (not for speed: counting them costs time)",
+            Pass::OneCpuFutexes => "futex calls, on one CPU",
             Pass::Flat => "what a job costs by how many there are",
+            Pass::Least => "the least there can be: a thread, a list and a channel",
         }
     }
 
     /// On the two, where there are more, for which the targets are.
     pub(crate) fn cpus(self) -> usize {
         match self {
-            Pass::OneCpu | Pass::OneCpuPools => 1,
+            Pass::OneCpu | Pass::OneCpuPools | Pass::OneCpuFutexes => 1,
             _ => 2,
         }
     }
@@ -107,6 +115,10 @@ impl Pass {
             Pass::Sleep => 64,
             _ => 4,
         }
+    }
+
+    pub(crate) fn counts_futexes(self) -> bool {
+        matches!(self, Pass::Futexes | Pass::OneCpuFutexes)
     }
 
     pub(crate) fn hogs(self) -> usize {

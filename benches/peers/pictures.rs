@@ -64,7 +64,7 @@ pub(crate) fn draw(folder: &Path, outcomes: &[Outcome]) -> Result<(), String> {
             let path = folder.join(format!("performance-{}.svg", pass.name()));
             match pass {
                 // Tables say it better.
-                Pass::Push | Pass::Futexes => {}
+                Pass::Push | Pass::Futexes | Pass::OneCpuFutexes | Pass::Least => {}
                 Pass::Flat => costs(&path, &of_pass)?,
                 Pass::CpuPools | Pass::OneCpuPools => bars(&path, pass, OFFRAMP_CPU, &of_pass)?,
                 _ => bars(&path, pass, OFFRAMP_IO, &of_pass)?,

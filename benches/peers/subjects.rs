@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::args::{self, Options};
+use crate::bare::Bare;
 use crate::cells::Cell;
 use crate::jobs;
 use crate::load;
@@ -33,6 +34,7 @@ pub(crate) const BLOCKING_CAPPED: &str = "blocking-capped";
 pub(crate) const BLOCKING_DEFAULT: &str = "blocking-default";
 pub(crate) const TOKIO_RAYON: &str = "tokio-rayon";
 pub(crate) const COMPUTING: &str = "computing";
+pub(crate) const BARE: &str = "bare-thread";
 
 /// An implementation that a suite can run without knowing its type.
 pub(crate) trait Subject {
@@ -167,6 +169,7 @@ impl Maker {
                     TokioRayon(Arc::new(pool.build().expect("a rayon pool"))),
                 )
             }
+            BARE => self.entry(name, Bare::new()),
             COMPUTING => {
                 let steps = jobs::steps_in(COMPUTES, self.million);
                 self.entry(name, Computing { steps })
@@ -204,14 +207,16 @@ fn names(pass: Pass) -> &'static [&'static str] {
             BLOCKING_CAPPED,
             COMPUTING,
         ],
-        Pass::Futexes => &[
+        Pass::Futexes | Pass::OneCpuFutexes => &[
             OFFRAMP_IO,
             OFFRAMP_CPU,
             TOKIO_CAPPED,
             TOKIO_SHARDED,
             BLOCKING_CAPPED,
             TOKIO_RAYON,
+            BARE,
         ],
+        Pass::Least => &[OFFRAMP_IO, OFFRAMP_BULK, BARE],
         Pass::SameCap => &[
             OFFRAMP_IO,
             OFFRAMP_BULK,

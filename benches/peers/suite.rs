@@ -20,7 +20,7 @@ pub(crate) fn run(pass: Pass, options: &Options) -> Result<Vec<Outcome>, String>
     let machine_before = machine::machine_time();
     let million = jobs::calibrate();
     match pass {
-        Pass::Futexes => futexes::count(),
+        pass if pass.counts_futexes() => futexes::count(),
         Pass::Push => push::keep_memory(),
         _ => {}
     }

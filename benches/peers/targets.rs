@@ -5,7 +5,7 @@
 use crate::cells::FLAT;
 use crate::passes::Pass;
 use crate::subjects::{
-    BLOCKING_CAPPED, BLOCKING_DEFAULT, COMPUTING, OFFRAMP_BULK, OFFRAMP_CPU, OFFRAMP_IO,
+    BARE, BLOCKING_CAPPED, BLOCKING_DEFAULT, COMPUTING, OFFRAMP_BULK, OFFRAMP_CPU, OFFRAMP_IO,
     TOKIO_CAPPED, TOKIO_DEFAULTS, TOKIO_RAYON, TOKIO_SHARDED,
 };
 
@@ -283,6 +283,22 @@ pub(crate) fn all() -> Vec<Target> {
         )
         .wants(2.7)
         .key(),
+        Target::alone(
+            "those of a bare thread",
+            Pass::Futexes,
+            "round-trip",
+            Futexes,
+        )
+        .of(BARE)
+        .key(),
+        Target::alone(
+            "futex calls of one on one CPU",
+            Pass::OneCpuFutexes,
+            "round-trip",
+            Futexes,
+        )
+        .wants(2.7)
+        .key(),
         Target::tokio("8 in flight, tokio capped", two, "closed-8", Speed).wants(1.2),
         Target::best("8 in flight", "closed-8").aims_at(1.0),
         Target::tokio("burst of 64, tokio capped", two, "burst-64", Speed).wants(1.2),
@@ -303,6 +319,15 @@ pub(crate) fn all() -> Vec<Target> {
             ..Target::tokio("64 together, one by one", two, "bulk-64", Speed)
         }
         .wants(2.0),
+        Target {
+            pairs: vec![pair(Pass::Least, OFFRAMP_IO, BARE)],
+            ..Target::tokio(
+                "64 one by one, a bare thread as one closure",
+                two,
+                "bulk-64",
+                Speed,
+            )
+        },
         Target::alone("a submission among 16", Pass::Push, "push", PushTail)
             .wants(2.0)
             .key(),

@@ -68,17 +68,9 @@ fn who_has_waited_for_long_waits_a_little_longer() {
     ] {
         let (outbox, seen) = (Outbox::new(), Woken::default());
         let _ = outbox.put(task(0, &seen), taken, 7);
-        let patient = || task(1, &seen);
-        let soon = 7 + waits - 1;
-        assert!(matches!(outbox.put(patient(), u64::MAX, soon), Put::Held));
-        outbox.flush_due(soon);
-        assert!(woken(&seen).is_empty(), "{taken}");
-        assert!(matches!(
-            outbox.put(patient(), u64::MAX, soon + 1),
-            Put::Full
-        ));
-        outbox.flush_due(soon + 1);
-        assert_eq!(woken(&seen), [0, 1, 1], "{taken}");
+        let more = |now| outbox.put(task(1, &seen), u64::MAX, now);
+        assert!(matches!(more(7 + waits - 1), Put::Held), "{taken}");
+        assert!(matches!(more(7 + waits), Put::Full), "{taken}");
     }
 }
 
@@ -87,10 +79,9 @@ fn the_least_patient_counts() {
     let (outbox, seen) = (Outbox::new(), Woken::default());
     let _ = outbox.put(task(0, &seen), u64::MAX, 7);
     let _ = outbox.put(task(1, &seen), 0, 8);
-    outbox.flush_due(8 + LEAST - 1);
-    assert!(woken(&seen).is_empty());
-    outbox.flush_due(8 + LEAST);
-    assert_eq!(woken(&seen), [0, 1]);
+    let more = |now| outbox.put(task(2, &seen), u64::MAX, now);
+    assert!(matches!(more(8 + LEAST - 1), Put::Held));
+    assert!(matches!(more(8 + LEAST), Put::Full));
 }
 
 #[test]

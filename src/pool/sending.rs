@@ -35,18 +35,14 @@ impl Turns {
     pub(crate) fn send(&self, waker: Option<Waker>, more: bool, ran: u64, taken: u64, now: u64) {
         let pool = self.pool();
         // An empty job that lost its CPU makes its lane look brief: those after it still are not.
-        let length = pool.queue.length();
         let may_wait = more
             && ran >= Length::TINY / 2
             && !pool.is_inline
-            && matches!(length, Length::Short | Length::Brief)
+            && matches!(pool.queue.length(), Length::Short | Length::Brief)
             && !pool.queue.is_closing()
             && !pool.supervisor.is_forsaken();
         match waker {
             Some(waker) if may_wait => self.put(waker, taken, now),
-            // Who awaits several calls in order has left a waker with one of them. If jobs are short he
-            // finds that many more have ended by the time that he is awake.
-            None if may_wait && length == Length::Brief => pool.outbox.flush_due(now),
             waker => {
                 pool.outbox.flush();
                 if let Some(waker) = waker {
