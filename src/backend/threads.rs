@@ -7,14 +7,12 @@ use crate::core::host::{Host, Length, Size};
 use crate::core::job::Failure;
 use crate::core::queue::Taken;
 use crate::core::unwind::contain;
-use crate::pool::Pool;
 use crate::saturation::Saturation;
 use crate::stats::Counters;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Weak};
-use std::task::{Wake, Waker};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -243,40 +241,8 @@ impl Host for Seat<'_> {
         self.turns.demand_at(time);
     }
 
-    #[cold]
-    fn relieve_soon(&self) {
-        let relief = Relief {
-            shared: Arc::downgrade(self.shared),
-            turns: self.turns.downgrade(),
-        };
-        let supervisor = &self.turns.pool().supervisor;
-        let due = clock::now() + RELIEF.as_nanos() as u64;
-        supervisor.wake_at(due, Waker::from(Arc::new(relief)));
-        if supervisor.is_forsaken() {
-            self.shared.crew.relieve(self);
-        }
-    }
-
     fn back_in(&self) -> Option<Duration> {
         self.turns.pool().supervisor.stand_in()
-    }
-}
-
-/// How long workers are held back for jobs that were expected to be short, but for a
-/// [tick](crate::supervisor::TICK).
-const RELIEF: Duration = Duration::from_millis(1);
-
-/// See [`Host::relieve_soon`].
-struct Relief {
-    shared: Weak<Shared>,
-    turns: Weak<Pool>,
-}
-
-impl Wake for Relief {
-    fn wake(self: Arc<Self>) {
-        if let (Some(shared), Some(turns)) = (self.shared.upgrade(), Turns::upgrade(&self.turns)) {
-            shared.crew.relieve(&Seat::new(&shared, &turns));
-        }
     }
 }
 

@@ -7,7 +7,6 @@
 
 use super::host::{Host, Length, Size};
 use super::linger::Linger;
-use super::restraint::Restraint;
 use super::slots::Slots;
 use crate::sync::{AtomicUsize, Hint, OnceLock, Ordering, Parker, fence, plain, planted};
 use crossbeam_utils::CachePadded;
@@ -55,7 +54,6 @@ pub(crate) struct Crew {
     retry_at: plain::AtomicU64,
     retry_pause: plain::AtomicU64,
     is_saturated: plain::AtomicBool,
-    pub(super) restraint: Restraint,
 }
 
 /// How a nap ended.
@@ -89,7 +87,6 @@ impl Crew {
             retry_at: plain::AtomicU64::new(0),
             retry_pause: plain::AtomicU64::new(RETRY_FIRST),
             is_saturated: plain::AtomicBool::new(false),
-            restraint: Restraint::new(),
         }
     }
 
@@ -104,22 +101,18 @@ impl Crew {
     }
 
     /// The same for who has been through such a fence since the jobs could be seen.
-    pub(super) fn demand_fenced(&self, host: &impl Host) {
+    fn demand_fenced(&self, host: &impl Host) {
         // ORDERING: Relaxed here and below: ordered by the fence.
         let searching = self.searching.load(Ordering::Relaxed);
-        let length = host.length();
-        let most = match length {
+        let most = match host.length() {
             Length::Tiny if self.size.cpus == 1 => 1,
-            Length::Tiny | Length::Short | Length::Brief => MOST_SEARCHING,
+            Length::Tiny | Length::Brief => MOST_SEARCHING,
             Length::Long => usize::MAX,
         };
         // How many wait is asked last: submitters and workers count that, each in a cache line
         // that the other has to do without meanwhile.
         let enough = |workers| workers > 0 && (workers >= most || workers >= host.waiting());
         if self.is_exhausted() || enough(searching) {
-            return;
-        }
-        if length == Length::Short && self.holds_back(host) {
             return;
         }
         #[cfg(offramp_loom)]
@@ -272,7 +265,6 @@ impl Crew {
                 self.taken_by(std::mem::take(&mut searching), more, host);
             });
             if ran {
-                self.restraint.ended();
                 linger.ran();
                 continue;
             }

@@ -38,9 +38,6 @@ pub(crate) trait Host {
     /// Calls [`Crew::demand`] at this time, if jobs wait then.
     fn demand_at(&self, time: u64);
 
-    /// Calls [`Crew::relieve`] in a while.
-    fn relieve_soon(&self);
-
     /// An idle worker is to be back after this time for another look: see
     /// `Alarms::stand_in`.
     fn back_in(&self) -> Option<Duration>;
@@ -51,8 +48,6 @@ pub(crate) trait Host {
 pub(crate) enum Length {
     /// Less.
     Tiny,
-    /// Less than it takes to wait for anything: see `Restraint`.
-    Short,
     /// So little that a few switches from one thread to another are a part of it: see `Outbox`.
     Brief,
     /// So much more that each job is worth a wake-up: of some, one after the other, the last
@@ -63,14 +58,12 @@ pub(crate) enum Length {
 impl Length {
     /// In nanoseconds.
     pub(crate) const TINY: u64 = 1_000;
-    const SHORT: u64 = 5_000;
     pub(super) const LONG: u64 = 200_000;
 
     pub(super) fn of(time: u64) -> Self {
         match time {
             ..Self::TINY => Self::Tiny,
-            Self::TINY..Self::SHORT => Self::Short,
-            Self::SHORT..Self::LONG => Self::Brief,
+            Self::TINY..Self::LONG => Self::Brief,
             Self::LONG.. => Self::Long,
         }
     }

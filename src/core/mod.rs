@@ -30,7 +30,6 @@ mod places;
 mod prefetch;
 pub(crate) mod queue;
 pub(crate) mod residents;
-mod restraint;
 pub(crate) mod running;
 mod seat;
 mod slot;

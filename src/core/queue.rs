@@ -111,7 +111,7 @@ impl Queue {
 
     /// How long jobs run, as a rule. As [`pending`](Self::pending).
     pub(crate) fn length(&self) -> Length {
-        const ALL: [Length; 4] = [Length::Tiny, Length::Short, Length::Brief, Length::Long];
+        const ALL: [Length; 3] = [Length::Tiny, Length::Brief, Length::Long];
         ALL[self.seldom.length.load(Ordering::Relaxed)]
     }
 

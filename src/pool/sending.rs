@@ -38,7 +38,7 @@ impl Turns {
         let may_wait = more
             && ran >= Length::TINY / 2
             && !pool.is_inline
-            && matches!(pool.queue.length(), Length::Short | Length::Brief)
+            && pool.queue.length() == Length::Brief
             && !pool.queue.is_closing()
             && !pool.supervisor.is_forsaken();
         match waker {

@@ -16,7 +16,6 @@ mod planted;
 mod queue;
 mod rayon;
 mod residents;
-mod restraint;
 
 use super::caller::{Caller, Left};
 use super::chain::Chain;
@@ -29,8 +28,8 @@ use super::queue::Queue;
 use super::view::Job;
 use crate::cancel::Stopped;
 use crate::sync::{plain, planted};
+use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering, fence};
-use loom::sync::{Arc, Notify};
 use std::ptr::NonNull;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
@@ -230,9 +229,6 @@ struct Pool {
     now: plain::AtomicU64,
     /// What `demand_at` asked for: an event that the model fires, or never.
     alarm: std::sync::Mutex<Option<u64>>,
-    /// Jobs are short, and `relieve_soon` has been asked for.
-    is_short: bool,
-    relief: Notify,
     workers: std::sync::Mutex<Vec<loom::thread::JoinHandle<()>>>,
 }
 
@@ -246,20 +242,8 @@ impl Seat {
     }
 
     fn with_orphans(min: usize, max: usize, refusals: usize, most_orphans: usize) -> Self {
-        Self(Arc::new(Self::pool(min, max, refusals, most_orphans)))
-    }
-
-    /// Two threads for short jobs, and one CPU.
-    fn short() -> Self {
-        let mut pool = Self::pool(0, 2, 0, usize::MAX);
-        pool.is_short = true;
-        pool.crew.size.cpus = 1;
-        Self(Arc::new(pool))
-    }
-
-    fn pool(min: usize, max: usize, refusals: usize, most_orphans: usize) -> Pool {
         let keep_alive = Duration::from_secs(1);
-        Pool {
+        Self(Arc::new(Pool {
             queue: Queue::new(most_orphans, AGEING),
             crew: Crew::new(Size {
                 min,
@@ -272,10 +256,8 @@ impl Seat {
             refusals: plain::AtomicUsize::new(refusals),
             now: plain::AtomicU64::new(0),
             alarm: std::sync::Mutex::default(),
-            is_short: false,
-            relief: Notify::new(),
             workers: std::sync::Mutex::default(),
-        }
+        }))
     }
 
     fn submit<R: Send + 'static>(
@@ -366,9 +348,6 @@ impl Host for Seat {
     }
 
     fn length(&self) -> Length {
-        if self.0.is_short {
-            return Length::Short;
-        }
         self.0.queue.length()
     }
 
@@ -421,10 +400,6 @@ impl Host for Seat {
 
     fn demand_at(&self, time: u64) {
         *self.0.alarm.lock().unwrap() = Some(time);
-    }
-
-    fn relieve_soon(&self) {
-        self.0.relief.notify();
     }
 
     fn back_in(&self) -> Option<Duration> {

@@ -160,18 +160,6 @@ const PLANTED: &[(&str, &str)] = &[
         "crew::a_refused_spawn_is_retried_by_time",
     ),
     (
-        "restraint: never lifted",
-        "restraint::a_job_behind_one_that_waits_for_it",
-    ),
-    (
-        "restraint: nobody called",
-        "restraint::a_job_behind_one_that_waits_for_it",
-    ),
-    (
-        "restraint: lifted after the look",
-        "restraint::a_push_against_relief",
-    ),
-    (
         "queue: closed and seemingly empty",
         "residents::a_root_against_stop",
     ),
