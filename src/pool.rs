@@ -189,10 +189,10 @@ impl Turns {
                 if let Some(sample) = sample {
                     self.pool().sites.look(&sample, finished.header(), ran);
                 }
-                let taken = now.saturating_sub(finished.header().queued_at);
+                let age = now.saturating_sub(finished.header().queued_at);
                 let (waker, freed) = finished.publish();
                 // Last, so that nothing of ours waits for the waker's code.
-                self.send(waker, more && !is_inline, ran, taken, now);
+                self.send(waker, more && !is_inline, ran, age, now);
                 if let Some(freed) = freed {
                     self.freed(&freed);
                 }

@@ -15,11 +15,12 @@ use std::task::Waker;
 /// microseconds, a thirty-second of which is little beside a brief job.
 const MOST: usize = if cfg!(offramp_loom) { 3 } else { 32 };
 
-/// A waker waits for this part of the time that its call has taken so far,
+/// A waker waits for one part in so many of its call's age, which makes no call much longer; and for
+/// the end of the job that runs then.
 const PART: u64 = 8;
-/// or for so many nanoseconds, if that is longer,
+/// That is at least, in nanoseconds,
 const LEAST: u64 = 100_000;
-/// but never longer; and for the end of the job that runs then.
+/// and at most.
 const LONGEST: u64 = 1_000_000;
 
 pub(crate) struct Outbox {
@@ -65,13 +66,13 @@ impl Outbox {
         }
     }
 
-    /// A job has ended whose caller can wait for some more to end, after a time of `taken`.
-    pub(crate) fn put(&self, waker: Waker, taken: u64, now: u64) -> Put {
+    /// A job has ended whose caller can wait for some more to end. `age`: since its submission.
+    pub(crate) fn put(&self, waker: Waker, age: u64, now: u64) -> Put {
         // Nobody waits here: a thread that loses its CPU in there would hold all of them up.
         let Some(mut held) = self.held.try_lock() else {
             return Put::Busy(waker);
         };
-        let until = now + (taken / PART).clamp(LEAST, LONGEST);
+        let until = now + (age / PART).clamp(LEAST, LONGEST);
         if held.wakers.is_empty() || until < held.until {
             held.until = until;
         }

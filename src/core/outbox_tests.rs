@@ -60,17 +60,17 @@ fn the_first_does_not_wait_for_long() {
 
 #[test]
 fn who_has_waited_for_long_waits_a_little_longer() {
-    for (taken, waits) in [
+    for (age, waits) in [
         (0, LEAST),
         (PART * LEAST - 1, LEAST),
         (PART * 3 * LEAST, 3 * LEAST),
         (u64::MAX, LONGEST),
     ] {
         let (outbox, seen) = (Outbox::new(), Woken::default());
-        let _ = outbox.put(task(0, &seen), taken, 7);
+        let _ = outbox.put(task(0, &seen), age, 7);
         let more = |now| outbox.put(task(1, &seen), u64::MAX, now);
-        assert!(matches!(more(7 + waits - 1), Put::Held), "{taken}");
-        assert!(matches!(more(7 + waits), Put::Full), "{taken}");
+        assert!(matches!(more(7 + waits - 1), Put::Held), "{age}");
+        assert!(matches!(more(7 + waits), Put::Full), "{age}");
     }
 }
 

@@ -29,10 +29,10 @@ impl Wake for Guard {
 }
 
 impl Turns {
-    /// Wakes the caller of a job that ended `now`, after so long since it was submitted (`taken`). If
+    /// Wakes the caller of a job that ended `now`, after so long since it was submitted (`age`). If
     /// others waited when it started (`more`), and they are brief, that may be put off: see the
     /// core's README, "Outbox".
-    pub(crate) fn send(&self, waker: Option<Waker>, more: bool, ran: u64, taken: u64, now: u64) {
+    pub(crate) fn send(&self, waker: Option<Waker>, more: bool, ran: u64, age: u64, now: u64) {
         let pool = self.pool();
         // An empty job that lost its CPU makes its lane look brief: those after it still are not.
         let may_wait = more
@@ -42,7 +42,7 @@ impl Turns {
             && !pool.queue.is_closing()
             && !pool.supervisor.is_forsaken();
         match waker {
-            Some(waker) if may_wait => self.put(waker, taken, now),
+            Some(waker) if may_wait => self.put(waker, age, now),
             waker => {
                 pool.outbox.flush();
                 if let Some(waker) = waker {
@@ -53,9 +53,9 @@ impl Turns {
     }
 
     #[cold]
-    fn put(&self, waker: Waker, taken: u64, now: u64) {
+    fn put(&self, waker: Waker, age: u64, now: u64) {
         let outbox = &self.pool().outbox;
-        match outbox.put(waker, taken, now) {
+        match outbox.put(waker, age, now) {
             Put::Held => {}
             Put::Guard => self.guard(),
             Put::Full => outbox.flush(),
