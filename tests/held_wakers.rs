@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use std::{hint, thread};
 
 /// Some microseconds of computing.
@@ -163,6 +164,48 @@ fn executors_of_all_kinds_on_two_cpus() {
         pin_to(2);
         all_executors_are_served();
     });
+}
+
+/// Who awaits some one after the other has left a waker with one of them, and others end without.
+#[test]
+fn a_caller_that_awaits_in_order_is_not_woken_for_each() {
+    /// How long the wakers of brief jobs are kept at least.
+    const KEPT: Duration = Duration::from_micros(100);
+    let _watchdog = watchdog("calls that are awaited in order");
+    let builder = Offload::builder().io_max_threads(1);
+    let offload = builder.build().unwrap();
+    let brief = || {
+        let start = Instant::now();
+        while start.elapsed() < KEPT / 5 {
+            hint::spin_loop();
+        }
+    };
+    for _ in 0..200 {
+        offload_io(brief).on(&offload).wait().unwrap();
+    }
+    let busy = Occupied::io(&offload, 1);
+    let calls: Vec<_> = (0..200)
+        .map(|_| offload_io(brief).on(&offload).try_spawn().unwrap())
+        .collect();
+    let (wakes, waker) = Wakes::new();
+    busy.release();
+    let start = Instant::now();
+    for mut call in calls {
+        loop {
+            let seen = wakes.count();
+            let polled = Pin::new(&mut call).poll(&mut Context::from_waker(&waker));
+            if polled.is_ready() {
+                break;
+            }
+            while wakes.count() == seen {
+                thread::yield_now();
+            }
+        }
+    }
+    // The first may come at once, the last, and one whenever the guard comes by.
+    let times = start.elapsed().as_micros() / KEPT.as_micros();
+    let most = times + times / 10 + 3;
+    assert!(wakes.count() as u128 <= most, "{} of {most}", wakes.count());
 }
 
 /// A caller that has left may be woken for nothing, and keeps no room.

@@ -9,6 +9,7 @@ mod common;
 
 use common::{Gate, Random, alone, pin_to};
 use offramp::{Handle, Offload, offload_cpu, offload_io};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -109,6 +110,33 @@ fn two_io_jobs_that_need_each_other_meet_in_a_warm_pool_on_two_cpus() {
         || {
             pin_to(2);
             warm_rendezvous(on_io, 512);
+        },
+    );
+}
+
+/// Workers that have run several tiny jobs yield before they sleep; here others take the CPU then, who
+/// do not give it back before their time slice is over.
+#[test]
+fn two_io_jobs_that_need_each_other_meet_beside_others_that_compute() {
+    alone(
+        "two_io_jobs_that_need_each_other_meet_beside_others_that_compute",
+        || {
+            pin_to(2);
+            let is_over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| while !is_over.load(Ordering::Relaxed) {});
+                }
+                let offload = two_threads();
+                for _ in 0..64 {
+                    let tiny: Vec<_> = (0..32).map(|_| on_io(&offload, Box::new(|| {}))).collect();
+                    for job in tiny {
+                        job.wait().unwrap();
+                    }
+                    rendezvous(&offload, on_io);
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
         },
     );
 }

@@ -171,6 +171,10 @@ impl Host for Seat<'_> {
         self.turns.pool().queue.pending()
     }
 
+    fn taken(&self) -> u64 {
+        self.turns.pool().queue.taken()
+    }
+
     fn length(&self) -> Length {
         self.turns.pool().queue.length()
     }
@@ -235,6 +239,10 @@ impl Host for Seat<'_> {
 
     fn now(&self) -> u64 {
         clock::now()
+    }
+
+    fn yield_now(&self) {
+        thread::yield_now();
     }
 
     fn demand_at(&self, time: u64) {

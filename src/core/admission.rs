@@ -187,6 +187,11 @@ impl Queue {
         self.admission.admitted.hint()
     }
 
+    /// How many were ever taken, roughly.
+    pub(crate) fn taken(&self) -> u64 {
+        self.told.taken.hint()
+    }
+
     /// A job of `lane` was taken: its room is free. Needs the scheduler's lock, by which only
     /// one writes at a time.
     pub(super) fn count_taken(&self, lane: Option<&Arc<LaneState>>) {

@@ -5,8 +5,9 @@
 //! first, then decide; the one who needs a worker claims it; whoever stops
 //! looking looks once more.
 
+use super::giving_way::GivingWay;
 use super::host::{Host, Length, Size};
-use super::linger::Linger;
+use super::linger::{self, Linger};
 use super::slots::Slots;
 use crate::sync::{AtomicUsize, Hint, OnceLock, Ordering, Parker, fence, plain, planted};
 use crossbeam_utils::CachePadded;
@@ -54,6 +55,7 @@ pub(crate) struct Crew {
     retry_at: plain::AtomicU64,
     retry_pause: plain::AtomicU64,
     is_saturated: plain::AtomicBool,
+    giving_way: GivingWay,
 }
 
 /// How a nap ended.
@@ -87,6 +89,7 @@ impl Crew {
             retry_at: plain::AtomicU64::new(0),
             retry_pause: plain::AtomicU64::new(RETRY_FIRST),
             is_saturated: plain::AtomicBool::new(false),
+            giving_way: GivingWay::new(),
         }
     }
 
@@ -271,10 +274,12 @@ impl Crew {
             if std::mem::take(&mut searching) {
                 self.searching.fetch_sub(1, Ordering::Relaxed);
             }
-            if linger.finds(host.length(), || host.has_work(), || host.now()) {
+            let lingers = linger.is_worth_it(host.length());
+            if lingers && linger::finds(|| host.has_work(), || host.now()) {
                 continue;
             }
-            match self.nap(slot, host) {
+            linger.ends();
+            match self.nap(slot, host, lingers) {
                 Nap::Claimed => searching = true,
                 Nap::Own => {}
                 Nap::Leave => {
@@ -313,8 +318,8 @@ impl Crew {
         }
     }
 
-    /// README, "Idle". Announces idleness, looks once more, sleeps.
-    fn nap(&self, slot: usize, host: &impl Host) -> Nap {
+    /// README, "Idle". Announces idleness, looks once more, gives way if it `lingers`, sleeps.
+    fn nap(&self, slot: usize, host: &impl Host, lingers: bool) -> Nap {
         let parker = self.parker(slot);
         self.idle.put(slot);
         if self.is_saturated.load(Ordering::Relaxed) {
@@ -327,6 +332,9 @@ impl Crew {
         let work = host.has_work() && !planted("crew: no look before sleeping");
         let mut back_in = None;
         if !work && !closed {
+            if lingers {
+                self.giving_way.before_sleep(host);
+            }
             let keep = self.alive.hint() <= self.size.min;
             let keep_alive = (!keep).then_some(self.size.keep_alive);
             back_in = host

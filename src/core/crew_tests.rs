@@ -19,6 +19,10 @@ impl Host for Busy {
         JOBS
     }
 
+    fn taken(&self) -> u64 {
+        0
+    }
+
     fn length(&self) -> Length {
         self.length
     }
@@ -42,6 +46,8 @@ impl Host for Busy {
     fn now(&self) -> u64 {
         0
     }
+
+    fn yield_now(&self) {}
 
     fn demand_at(&self, _: u64) {}
 

@@ -12,6 +12,9 @@ pub(crate) trait Host {
     /// How many jobs wait, roughly.
     fn waiting(&self) -> usize;
 
+    /// How many jobs were ever taken, roughly.
+    fn taken(&self) -> u64;
+
     /// How long jobs run, as a rule.
     fn length(&self) -> Length;
 
@@ -32,8 +35,11 @@ pub(crate) trait Host {
     /// More jobs than workers, and no worker can be added.
     fn saturated(&self);
 
-    /// The time in nanoseconds, for the back-off after a refused spawn.
+    /// The time in nanoseconds.
     fn now(&self) -> u64;
+
+    /// Lets other threads have this one's CPU, if they want it.
+    fn yield_now(&self);
 
     /// Calls [`Crew::demand`] at this time, if jobs wait then.
     fn demand_at(&self, time: u64);

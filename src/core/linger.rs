@@ -39,25 +39,20 @@ impl Linger {
         self.ran = self.ran.saturating_add(1);
     }
 
-    /// No job was found, of those that take so long. `true`: now there seems to be one. Else the
-    /// worker is to sleep, as if it had never lingered: nobody relies on it here.
-    pub(super) fn finds(
-        &mut self,
-        length: Length,
-        has_work: impl Fn() -> bool,
-        now: impl Fn() -> u64,
-    ) -> bool {
+    /// No job was found, of those that take so long: whether to linger.
+    pub(super) fn is_worth_it(&self, length: Length) -> bool {
         let is_tiny = length == Length::Tiny || cfg!(offramp_loom);
-        let is_worth_it = self.is_useful && is_tiny && self.ran >= JOBS;
-        if is_worth_it && look_on(has_work, now) {
-            return true;
-        }
+        self.is_useful && is_tiny && self.ran >= JOBS
+    }
+
+    /// The worker is to sleep, as if it had never lingered: nobody relies on it here.
+    pub(super) fn ends(&mut self) {
         self.ran = 0;
-        false
     }
 }
 
-fn look_on(has_work: impl Fn() -> bool, now: impl Fn() -> u64) -> bool {
+/// `true`: now there seems to be a job.
+pub(super) fn finds(has_work: impl Fn() -> bool, now: impl Fn() -> u64) -> bool {
     let until = now() + MOST;
     loop {
         for _ in 0..LOOKS {
@@ -74,16 +69,38 @@ fn look_on(has_work: impl Fn() -> bool, now: impl Fn() -> u64) -> bool {
 
 #[cfg(all(test, not(offramp_loom)))]
 mod tests {
-    use super::{LOOKS, Length, Linger, MOST};
+    use super::{JOBS, LOOKS, Length, Linger, MOST, finds};
     use std::cell::Cell;
 
-    /// After so many jobs: whether it finds the one that comes with the look of this number, and
-    /// how often it looked. Each look at the clock takes a microsecond.
-    fn finds_of(length: Length, linger: &mut Linger, jobs: usize, comes: usize) -> (bool, usize) {
-        let (looks, time) = (Cell::new(0), Cell::new(0));
+    fn after(cpus: usize, jobs: u32) -> Linger {
+        let mut linger = Linger::new(cpus);
         (0..jobs).for_each(|_| linger.ran());
-        let found = linger.finds(
-            length,
+        linger
+    }
+
+    #[test]
+    fn after_several_tiny_jobs_it_is_worth_it() {
+        assert!(after(2, JOBS).is_worth_it(Length::Tiny));
+        assert!(!after(2, JOBS - 1).is_worth_it(Length::Tiny));
+        assert!(!after(2, JOBS).is_worth_it(Length::Brief));
+        assert!(!after(1, JOBS).is_worth_it(Length::Tiny), "on one CPU");
+    }
+
+    #[test]
+    fn only_those_count_that_ran_since_it_slept() {
+        let mut linger = after(2, JOBS);
+        linger.ends();
+        (1..JOBS).for_each(|_| linger.ran());
+        assert!(!linger.is_worth_it(Length::Tiny));
+        linger.ran();
+        assert!(linger.is_worth_it(Length::Tiny));
+    }
+
+    /// Whether it finds the job that comes with the look of this number, and how often it looked. Each
+    /// look at the clock takes a microsecond.
+    fn finds_one(comes: usize) -> (bool, usize) {
+        let (looks, time) = (Cell::new(0), Cell::new(0));
+        let found = finds(
             || {
                 looks.set(looks.get() + 1);
                 looks.get() >= comes
@@ -93,37 +110,11 @@ mod tests {
         (found, looks.get())
     }
 
-    fn finds(linger: &mut Linger, jobs: usize, comes: usize) -> (bool, usize) {
-        finds_of(Length::Tiny, linger, jobs, comes)
-    }
-
     #[test]
-    fn after_several_jobs_it_looks_for_a_while() {
-        let mut linger = Linger::new(2);
+    fn it_looks_for_a_while() {
         let most = LOOKS * (MOST / 1_000) as usize;
-        assert_eq!(finds(&mut linger, 2, 3), (true, 3));
-        assert_eq!(finds(&mut linger, 0, most), (true, most), "not asleep yet");
-        assert_eq!(finds(&mut linger, 9, most + 1), (false, most));
-    }
-
-    #[test]
-    fn after_a_lone_job_it_sleeps() {
-        let mut linger = Linger::new(2);
-        assert_eq!(finds(&mut linger, 0, 1), (false, 0));
-        assert_eq!(finds(&mut linger, 1, 1), (false, 0));
-        assert_eq!(finds(&mut linger, 1, 1), (false, 0), "it slept in between");
-        assert_eq!(finds(&mut linger, 2, 1), (true, 1));
-    }
-
-    #[test]
-    fn on_one_cpu_it_sleeps() {
-        assert_eq!(finds(&mut Linger::new(1), 9, 1), (false, 0));
-    }
-
-    #[test]
-    fn after_jobs_that_are_not_tiny_it_sleeps() {
-        let mut linger = Linger::new(2);
-        assert_eq!(finds_of(Length::Brief, &mut linger, 9, 1), (false, 0));
-        assert_eq!(finds(&mut linger, 1, 1), (false, 0), "it slept in between");
+        assert_eq!(finds_one(3), (true, 3));
+        assert_eq!(finds_one(most), (true, most));
+        assert_eq!(finds_one(most + 1), (false, most));
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod caller;
 pub(crate) mod chain;
 pub(crate) mod crew;
 pub(crate) mod extension;
+mod giving_way;
 mod graveyard;
 pub(crate) mod host;
 mod inbox;

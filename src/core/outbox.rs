@@ -24,16 +24,16 @@ const LEAST: u64 = 100_000;
 const LONGEST: u64 = 1_000_000;
 
 pub(crate) struct Outbox {
-    /// How many wakers there are, for those without the lock.
+    /// How many wakers there are, and when the first of them is to be called, at the latest; for
+    /// those without the lock.
     len: plain::AtomicUsize,
+    until: plain::AtomicU64,
     held: Mutex<Held>,
 }
 
 struct Held {
     /// The oldest first.
     wakers: VecDeque<Waker>,
-    /// When the first of them is to be called, at the latest.
-    until: u64,
     /// Somebody will [look](Outbox::look). Always so while there are wakers.
     is_guarded: bool,
     /// A waker was put in since the last look.
@@ -57,9 +57,9 @@ impl Outbox {
     pub(crate) fn new() -> Self {
         Self {
             len: plain::AtomicUsize::new(0),
+            until: plain::AtomicU64::new(0),
             held: Mutex::new(Held {
                 wakers: VecDeque::with_capacity(MOST),
-                until: 0,
                 is_guarded: false,
                 is_used: false,
             }),
@@ -73,8 +73,8 @@ impl Outbox {
             return Put::Busy(waker);
         };
         let until = now + (age / PART).clamp(LEAST, LONGEST);
-        if held.wakers.is_empty() || until < held.until {
-            held.until = until;
+        if held.wakers.is_empty() || until < self.until.load(Ordering::Relaxed) {
+            self.until.store(until, Ordering::Relaxed);
         }
         held.wakers.push_back(waker);
         held.is_used = true;
@@ -82,11 +82,24 @@ impl Outbox {
         let is_guarded = std::mem::replace(&mut held.is_guarded, true);
         if !is_guarded && !planted("outbox: unguarded") {
             Put::Guard
-        } else if held.wakers.len() >= MOST || now >= held.until {
+        } else if held.wakers.len() >= MOST || self.is_due(now) {
             Put::Full
         } else {
             Put::Held
         }
+    }
+
+    /// A job has ended that has no waker.
+    #[inline]
+    pub(crate) fn flush_due(&self, now: u64) {
+        if self.is_due(now) {
+            self.flush();
+        }
+    }
+
+    /// Whether the first of them, if there are any, may wait no longer.
+    fn is_due(&self, now: u64) -> bool {
+        now >= self.until.load(Ordering::Relaxed)
     }
 
     /// Under the lock.

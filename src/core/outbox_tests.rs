@@ -71,6 +71,10 @@ fn who_has_waited_for_long_waits_a_little_longer() {
         let more = |now| outbox.put(task(1, &seen), u64::MAX, now);
         assert!(matches!(more(7 + waits - 1), Put::Held), "{age}");
         assert!(matches!(more(7 + waits), Put::Full), "{age}");
+        outbox.flush_due(7 + waits - 1);
+        assert!(woken(&seen).is_empty(), "{age}");
+        outbox.flush_due(7 + waits);
+        assert_eq!(woken(&seen), [0, 1, 1], "{age}");
     }
 }
 

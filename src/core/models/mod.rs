@@ -347,6 +347,10 @@ impl Host for Seat {
         self.0.queue.pending()
     }
 
+    fn taken(&self) -> u64 {
+        self.0.queue.taken()
+    }
+
     fn length(&self) -> Length {
         self.0.queue.length()
     }
@@ -397,6 +401,9 @@ impl Host for Seat {
     fn now(&self) -> u64 {
         self.0.now.load(Ordering::Relaxed)
     }
+
+    /// A model's threads lose their CPU anywhere.
+    fn yield_now(&self) {}
 
     fn demand_at(&self, time: u64) {
         *self.0.alarm.lock().unwrap() = Some(time);
