@@ -25,6 +25,7 @@ const TOKIO_DEFAULT: usize = 512;
 /// Names that targets refer to.
 pub(crate) const OFFRAMP_IO: &str = "offramp-io";
 pub(crate) const OFFRAMP_BULK: &str = "offramp-bulk";
+pub(crate) const OFFRAMP_JOINED: &str = "offramp-joined";
 pub(crate) const OFFRAMP_CPU: &str = "offramp-cpu";
 pub(crate) const OFFRAMP_DEFAULT: &str = "offramp-default";
 pub(crate) const TOKIO_CAPPED: &str = "tokio-capped";
@@ -137,10 +138,16 @@ impl Maker {
             .expect("a valid configuration")
     }
 
+    fn together(&self, name: &'static str, way: Way) -> Box<dyn Subject> {
+        let pool = OfframpIo(self.offload());
+        self.entry(name, Together { pool, way })
+    }
+
     fn make(&mut self, name: &'static str) -> Box<dyn Subject> {
         match name {
             OFFRAMP_IO => self.entry(name, OfframpIo(self.offload())),
-            OFFRAMP_BULK => self.entry(name, OfframpBulk(OfframpIo(self.offload()))),
+            OFFRAMP_BULK => self.together(name, Way::Bulk),
+            OFFRAMP_JOINED => self.together(name, Way::Joined),
             OFFRAMP_CPU => self.entry(name, OfframpCpu(self.offload())),
             OFFRAMP_DEFAULT => {
                 let offload = offramp::Offload::builder()
@@ -216,7 +223,7 @@ fn names(pass: Pass) -> &'static [&'static str] {
             TOKIO_RAYON,
             BARE,
         ],
-        Pass::Least => &[OFFRAMP_IO, OFFRAMP_BULK, BARE],
+        Pass::Least => &[OFFRAMP_IO, OFFRAMP_BULK, OFFRAMP_JOINED, BARE],
         Pass::SameCap => &[
             OFFRAMP_IO,
             OFFRAMP_BULK,
@@ -247,18 +254,29 @@ pub(crate) fn of_pass(pass: Pass, million: Duration, options: &Options) -> Vec<B
         .collect()
 }
 
-/// offramp's I/O pool, to which many calls are handed over together.
+/// offramp's I/O pool, where many calls are not started one by one.
 #[derive(Clone)]
-struct OfframpBulk(OfframpIo);
+struct Together {
+    pool: OfframpIo,
+    way: Way,
+}
 
-impl Pool for OfframpBulk {
+#[derive(Clone, Copy)]
+enum Way {
+    /// Handed over by one call.
+    Bulk,
+    /// A future each, which are joined.
+    Joined,
+}
+
+impl Pool for Together {
     type Started = <OfframpIo as Pool>::Started;
 
     fn start<F>(&self, work: F) -> Self::Started
     where
         F: FnOnce() -> u64 + Send + 'static,
     {
-        self.0.start(work)
+        self.pool.start(work)
     }
 
     fn value(outcome: <Self::Started as Future>::Output) -> u64 {
@@ -269,7 +287,15 @@ impl Pool for OfframpBulk {
     where
         F: FnOnce() -> u64 + Send + 'static,
     {
-        let outcomes = offramp::offload_io_all(works).on(&self.0.0).await;
-        outcomes.into_iter().map(Self::value).collect()
+        match self.way {
+            Way::Bulk => {
+                let outcomes = offramp::offload_io_all(works).on(&self.pool.0).await;
+                outcomes.into_iter().map(Self::value).collect()
+            }
+            Way::Joined => {
+                let calls: Vec<_> = works.map(|work| self.pool.call(work)).collect();
+                futures::future::join_all(calls).await
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::cells::FLAT;
 use crate::passes::Pass;
 use crate::subjects::{
     BARE, BLOCKING_CAPPED, BLOCKING_DEFAULT, COMPUTING, OFFRAMP_BULK, OFFRAMP_CPU, OFFRAMP_IO,
-    TOKIO_CAPPED, TOKIO_DEFAULTS, TOKIO_RAYON, TOKIO_SHARDED,
+    OFFRAMP_JOINED, TOKIO_CAPPED, TOKIO_DEFAULTS, TOKIO_RAYON, TOKIO_SHARDED,
 };
 
 /// What is asked of a cell.
@@ -22,6 +22,9 @@ pub(crate) enum Measure {
     PushTail,
     /// The dearest of our cells over the cheapest, for a job.
     Flatness,
+    /// The same for each job by which a cell has more than the one before it, by their medians: what is
+    /// paid once for a cell is left out.
+    Further,
 }
 
 impl Measure {
@@ -35,7 +38,7 @@ impl Measure {
             Measure::Cpu => "CPU per job",
             Measure::Futexes => "futex calls per job",
             Measure::PushTail => "p99.99, us",
-            Measure::Flatness => "dearest over cheapest",
+            Measure::Flatness | Measure::Further => "dearest over cheapest",
         }
     }
 }
@@ -228,12 +231,12 @@ fn cpu_pools() -> impl Iterator<Item = Target> {
 
 /// All of them, in the order of the table.
 pub(crate) fn all() -> Vec<Target> {
-    use Measure::{Cpu, Flatness, Futexes, PushTail, Speed};
+    use Measure::{Cpu, Flatness, Further, Futexes, PushTail, Speed};
 
-    let flat = {
-        let mut target = Target::alone("10^2 to 10^6 jobs", Pass::Flat, FLAT[0].0, Flatness);
+    let flat = |row, measure| {
+        let mut target = Target::alone(row, Pass::Flat, FLAT[0].0, measure);
         target.cells = FLAT.map(|(cell, _)| cell).into();
-        target.wants(1.1)
+        target
     };
     let (two, one) = (Pass::SameCap, Pass::OneCpu);
     let mut all = vec![
@@ -276,28 +279,27 @@ pub(crate) fn all() -> Vec<Target> {
         .wants(1.5)
         .key(),
         Target::alone(
-            "futex calls of a round trip",
-            Pass::Futexes,
-            "round-trip",
-            Futexes,
-        )
-        .wants(2.7)
-        .key(),
-        Target::alone(
-            "those of a bare thread",
-            Pass::Futexes,
-            "round-trip",
-            Futexes,
-        )
-        .of(BARE)
-        .key(),
-        Target::alone(
             "futex calls of one on one CPU",
             Pass::OneCpuFutexes,
             "round-trip",
             Futexes,
         )
         .wants(2.7)
+        .key(),
+        Target::alone(
+            "those of one on two CPUs",
+            Pass::Futexes,
+            "round-trip",
+            Futexes,
+        )
+        .key(),
+        Target::alone(
+            "those of a bare thread on two CPUs",
+            Pass::Futexes,
+            "round-trip",
+            Futexes,
+        )
+        .of(BARE)
         .key(),
         Target::tokio("8 in flight, tokio capped", two, "closed-8", Speed).wants(1.2),
         Target::best("8 in flight", "closed-8").aims_at(1.0),
@@ -320,9 +322,13 @@ pub(crate) fn all() -> Vec<Target> {
         }
         .wants(2.0),
         Target {
-            pairs: vec![pair(Pass::Least, OFFRAMP_IO, BARE)],
+            pairs: vec![pair(Pass::Least, OFFRAMP_BULK, OFFRAMP_JOINED)],
+            ..Target::tokio("64 together, joined futures", two, "bulk-64", Speed)
+        },
+        Target {
+            pairs: vec![pair(Pass::Least, BARE, OFFRAMP_IO)],
             ..Target::tokio(
-                "64 one by one, a bare thread as one closure",
+                "a bare thread with 64 as one closure, one by one",
                 two,
                 "bulk-64",
                 Speed,
@@ -346,7 +352,8 @@ pub(crate) fn all() -> Vec<Target> {
         Target::tokio("burst of 10,000, tokio capped", two, "burst-10000", Cpu)
             .wants(0.3)
             .key(),
-        flat,
+        flat("10^2 to 10^6 jobs", Flatness).wants(1.1),
+        flat("each further job, 10^2 to 10^6", Further),
     ]);
     all
 }

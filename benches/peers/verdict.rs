@@ -1,5 +1,6 @@
 //! Holds the outcomes to the targets.
 
+use crate::cells::FLAT;
 use crate::outcome::Outcome;
 use crate::passes::Pass;
 use crate::report::spread_text;
@@ -83,6 +84,20 @@ fn rounds(target: &Target, pair: Pair, outcomes: &[Outcome]) -> Option<Vec<f64>>
                 high / low
             };
             Some((0..ours.len()).map(flatness).collect())
+        }
+        Measure::Further => {
+            let total = |&(cell, jobs): &(&str, usize)| {
+                let samples = samples(cell, pair.ours)?;
+                let costs: Vec<f64> = samples.iter().map(Sample::ns_per_job).collect();
+                Some((stats::range(&costs)?.median * jobs as f64, jobs as f64))
+            };
+            let totals: Vec<_> = FLAT.iter().map(total).collect::<Option<_>>()?;
+            let further = totals.windows(2).map(|pair| {
+                let ((less, fewer), (more, jobs)) = (pair[0], pair[1]);
+                (more - less) / (jobs - fewer)
+            });
+            let costs = stats::range(&further.collect::<Vec<f64>>())?;
+            Some(vec![costs.high / costs.low])
         }
     }
 }

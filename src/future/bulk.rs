@@ -132,10 +132,10 @@ where
 /// queue and one wake-up, and the threads that are woken wake others if there is more to do.
 /// Outcomes are taken without a wake-up for each: a stream waits for its next one, an awaited one
 /// for the last, or where more are to be submitted for half of them. What a job costs the
-/// thread that runs it is what it costs otherwise. So it saves the wake-ups of a `join_all`, and
-/// little beside [`try_spawn`](crate::Offloaded::try_spawn)s that are awaited in order; where a
-/// closure has nothing to wait for and is of less than a microsecond, one call with a loop in it
-/// is better.
+/// thread that runs it is what it costs otherwise. So it saves the wake-ups of a `join_all`, but
+/// nothing beside [`try_spawn`](crate::Offloaded::try_spawn)s that are awaited in order: of those
+/// the first run while the last are submitted, so that tiny ones are over sooner. Where a closure has
+/// nothing to wait for and is of less than a microsecond, one call with a loop in it is better.
 ///
 /// # What there is not
 ///
