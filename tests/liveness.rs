@@ -11,8 +11,8 @@ use common::{Gate, Random, alone, pin_to};
 use offramp::{Handle, Offload, offload_cpu, offload_io};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 use std::time::Duration;
+use std::{hint, thread};
 
 type Task = Box<dyn FnOnce() + Send>;
 /// Starts a task on one of the two pools.
@@ -125,7 +125,11 @@ fn two_io_jobs_that_need_each_other_meet_beside_others_that_compute() {
             let is_over = AtomicBool::new(false);
             thread::scope(|scope| {
                 for _ in 0..3 {
-                    scope.spawn(|| while !is_over.load(Ordering::Relaxed) {});
+                    scope.spawn(|| {
+                        while !is_over.load(Ordering::Relaxed) {
+                            hint::spin_loop();
+                        }
+                    });
                 }
                 let offload = two_threads();
                 for _ in 0..64 {
