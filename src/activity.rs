@@ -91,6 +91,7 @@ impl Activity {
         self.overstay
     }
 
+    #[inline]
     pub(crate) fn post(&self) -> Post {
         let slot = match LAST.try_with(Cell::take) {
             Ok(Some((id, slot))) if id == self.id => slot,
@@ -204,6 +205,7 @@ impl Post {
     }
 
     /// `job` runs from `start` on.
+    #[inline]
     pub(crate) fn show(&self, job: JobRef<'_>, start: u64) -> Shown<'_> {
         let slot = self.slot();
         let label = job.label();
@@ -233,6 +235,7 @@ impl Drop for Shown<'_> {
 }
 
 impl Drop for Post {
+    #[inline]
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else {
             return;

@@ -49,6 +49,7 @@ pub(crate) struct Body<F, R, Form> {
 
 impl<F, R, Form> Body<F, R, Form> {
     /// Made on the thread that makes the call.
+    #[inline]
     pub(crate) fn new(closure: F, hooks: &Hooks) -> Self {
         Self {
             closure,
@@ -78,6 +79,7 @@ where
 {
     type Output = R;
 
+    #[inline]
     fn run(self, job: &Job) -> Result<R, Stopped> {
         let _exits = self.contexts.enter();
         // Left before the handle is dropped, also in a panic.

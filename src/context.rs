@@ -108,6 +108,7 @@ pub(crate) type Hooks = Vec<Arc<dyn AnyHook>>;
 pub(crate) struct Contexts(Option<Box<Vec<Box<dyn AnyContext>>>>);
 
 impl Contexts {
+    #[inline]
     pub(crate) fn capture(hooks: &Hooks) -> Self {
         let mut captured = Vec::new();
         for hook in hooks {
@@ -117,6 +118,7 @@ impl Contexts {
     }
 
     /// `None`: there are none.
+    #[inline]
     pub(crate) fn enter(self) -> Option<Entered> {
         let contexts = self.0?;
         let mut entered = Vec::new();

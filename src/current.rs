@@ -86,11 +86,13 @@ thread_local! {
 
 /// The present level. Outside of all pools also in a thread-local's destructor, when ours
 /// may be gone: no job runs then.
+#[inline]
 fn current() -> Level {
     CURRENT.try_with(Cell::get).unwrap_or(OUTSIDE)
 }
 
 /// Sets the present level; the one before.
+#[inline]
 fn replace(level: Level) -> Level {
     let replaced = CURRENT.try_with(|current| current.replace(level));
     replaced.unwrap_or(OUTSIDE)
@@ -102,6 +104,7 @@ pub(crate) struct Entered {
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         let level = replace(self.before);
         if level.lent_here {
@@ -178,6 +181,7 @@ pub(crate) fn is_last_of(turns: &Turns) -> bool {
 }
 
 /// Whether a job of the pool of `turns` runs here.
+#[inline]
 pub(crate) fn has_turn_of(turns: &Turns) -> bool {
     current().has_turn && is_in(turns)
 }
@@ -199,6 +203,7 @@ pub(crate) fn is_in(turns: &Turns) -> bool {
 }
 
 /// Where a call to `turns`' pool is kept that will be run by the one that makes it.
+#[inline]
 pub(crate) fn inline(turns: &Turns) -> Option<&Inline> {
     let level = current();
     // SAFETY: set for as long as the waiting level lasts, on this thread's stack.
@@ -224,6 +229,7 @@ pub(crate) fn thread() -> usize {
 
 /// Whether a job of the exclusive `lane` runs on this thread's stack: who waits for another
 /// one there waits for itself.
+#[inline]
 pub(crate) fn holds(lane: &Arc<LaneState>) -> bool {
     let holder = lane.holder();
     holder != 0 && holder == thread()
@@ -232,6 +238,7 @@ pub(crate) fn holds(lane: &Arc<LaneState>) -> bool {
 /// A call to the pool of `turns` is pending, and this thread is going to wait for it in a
 /// way that we do not see. `false`: it is of the same pool, whose other threads all wait,
 /// too: it would wait for ever.
+#[inline]
 pub(crate) fn may_wait_for(turns: &Turns, lane: Option<&Arc<LaneState>>) -> bool {
     let mut level = current();
     let is_kept = !level.inline.is_null() && may_run_inside(lane);
@@ -267,11 +274,13 @@ pub fn remaining() -> Option<Duration> {
 }
 
 /// The deadline that calls made by the I/O job on this thread inherit.
+#[inline]
 pub(crate) fn inherited_deadline() -> Option<u64> {
     with_job(|job| job.header().deadline()).flatten()
 }
 
 /// The lane that calls to the pool of `turns` inherit from the job on this thread.
+#[inline]
 pub(crate) fn inherited_lane(turns: &Turns) -> Option<Arc<LaneState>> {
     if !has_turn_of(turns) {
         return None;
@@ -281,6 +290,7 @@ pub(crate) fn inherited_lane(turns: &Turns) -> Option<Arc<LaneState>> {
     lane.filter(|lane| !lane.is_exclusive())
 }
 
+#[inline]
 fn with_job<R>(f: impl FnOnce(&Job) -> R) -> Option<R> {
     let level = current();
     // SAFETY: set by `enter_job` for the time that the job runs on this thread.

@@ -117,6 +117,7 @@ where
     R: Send + 'static,
     Form: 'static,
 {
+    #[inline]
     #[track_caller]
     pub(crate) fn new(pool: Kind, closure: F) -> Self {
         Self {
@@ -243,6 +244,7 @@ where
     }
 
     /// How many may wait before it is refused.
+    #[inline]
     fn waiting_limit(&self) -> fn(&Offload) -> Limit {
         match self.on_leave {
             OnLeave::Run => |_| Limit::NONE,
@@ -251,6 +253,7 @@ where
     }
 
     /// The pools it is for, for the one time that it is submitted.
+    #[inline]
     fn resolve(&mut self) -> Result<Offload, OffloadError> {
         match self.on.take() {
             Some(offload) => Ok(offload),
@@ -259,6 +262,7 @@ where
     }
 
     /// Takes the `waker` if it leaves it with the job.
+    #[inline]
     fn submit(
         &mut self,
         closure: F,
@@ -325,6 +329,7 @@ where
 {
     type Output = Result<R, OffloadError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Call::Submitted(submitted) = &mut this.call {

@@ -73,6 +73,7 @@ impl<R> Submitted<R> {
         }
     }
 
+    #[inline]
     pub(crate) fn interrupted_by(mut self, interruption: Option<Arc<Interruption>>) -> Self {
         self.interruption = interruption;
         self
@@ -94,6 +95,7 @@ impl<R> Submitted<R> {
 
     /// The poll that submitted it, and left its waker unless the call may be over
     /// [at once](at_once).
+    #[inline]
     pub(crate) fn poll_first(
         &mut self,
         waker: &Waker,
@@ -126,6 +128,7 @@ impl<R> Submitted<R> {
         drop(self.clock.take());
     }
 
+    #[inline]
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
         if self.is_forked() {
             return Some(self.forked());
@@ -163,6 +166,7 @@ impl<R> Submitted<R> {
 
     /// There is no output yet. Gives it up if its time is over, or if this thread would
     /// wait for it for ever.
+    #[inline]
     fn still_pending(&mut self, waker: &Waker) -> Option<Result<R, OffloadError>> {
         self.set_alarm(waker);
         // After setting it: should it ring from here on, there is another poll.
@@ -185,6 +189,7 @@ impl<R> Submitted<R> {
     }
 
     /// Whether this thread, if it works for a pool, may wait for it.
+    #[inline]
     fn may_be_waited_for(&self) -> bool {
         let lane = self.caller.as_ref().and_then(Caller::lane);
         !lane.is_some_and(current::holds) && current::may_wait_for(self.turns(), lane)
@@ -321,6 +326,7 @@ impl<R> Submitted<R> {
 }
 
 impl<R> Drop for Submitted<R> {
+    #[inline]
     fn drop(&mut self) {
         if self.is_forked() {
             let _ = self.forked();
@@ -403,6 +409,7 @@ impl<R> Handle<R> {
 impl<R> Future for Handle<R> {
     type Output = Result<R, OffloadError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut().submitted.poll(cx.waker()) {
             Some(output) => Poll::Ready(output),

@@ -154,6 +154,7 @@ use pool::Kind;
 /// let counter = std::rc::Rc::new(1);
 /// let _ = offramp::offload_io(move || *counter);
 /// ```
+#[inline]
 #[cfg(not(offramp_loom))]
 #[track_caller]
 pub fn offload_io<F, R>(f: F) -> Offloaded<F, R>
@@ -182,6 +183,7 @@ where
 /// # Ok::<_, offramp::OffloadError>(())
 /// # }).unwrap();
 /// ```
+#[inline]
 #[cfg(not(offramp_loom))]
 #[track_caller]
 pub fn offload_cpu<F, R>(f: F) -> Offloaded<F, R>

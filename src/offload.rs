@@ -375,6 +375,7 @@ impl Offload {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn turns(&self, pool: Kind) -> &Turns {
         match pool {
             Kind::Io => &self.shared.io,
@@ -383,6 +384,7 @@ impl Offload {
         }
     }
 
+    #[inline]
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.shared.hooks
     }
@@ -392,6 +394,7 @@ impl Offload {
     }
 
     /// How many may wait before a call that is awaited is refused.
+    #[inline]
     pub(crate) fn waiting_limit(&self) -> Limit {
         match self.policy() {
             Policy::Wait => Limit {

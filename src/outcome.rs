@@ -37,6 +37,7 @@ where
 }
 
 /// A submitted job's output as the user sees it.
+#[inline]
 pub(crate) fn outcome<R>(output: Result<R, Failure>) -> Result<R, OffloadError> {
     output.map_err(|failure| match failure {
         Failure::Panicked(panic) => {

@@ -120,6 +120,7 @@ impl Pool {
     }
 
     /// Whether this process is a child of the pool's.
+    #[inline]
     pub(crate) fn is_forked(&self) -> bool {
         self.generation != fork::generation()
     }
@@ -265,6 +266,7 @@ impl Turns {
     }
 
     /// A job starts `now`, or a little later, unless its time is over or nobody wants it.
+    #[inline]
     fn begin(
         &self,
         post: &Post,
@@ -294,6 +296,7 @@ impl Turns {
     }
 
     /// `lent` gets for how long the job's turn was lent.
+    #[inline]
     fn enter<'a>(
         &self,
         post: &'a Post,

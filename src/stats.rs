@@ -117,6 +117,7 @@ impl std::fmt::Debug for Histogram {
     }
 }
 
+#[inline]
 fn bucket(nanos: u64) -> usize {
     let power = nanos.max(1).ilog2();
     if power < FIRST_POWER {
@@ -178,11 +179,13 @@ impl Tally {
         }
     }
 
+    #[inline]
     pub(crate) fn started(&self, waited: u64) {
         count(&self.wait[bucket(waited)]);
         count(&self.started);
     }
 
+    #[inline]
     pub(crate) fn ended(&self, ended: Ended, ran: u64) {
         count(&self.run[bucket(ran)]);
         count(match ended {

@@ -54,6 +54,7 @@ impl Alike<'_> {
 
 impl Turns {
     /// Submits `work`, or hands it back with the reason.
+    #[inline]
     pub(crate) fn submit<W: Work>(
         &self,
         work: W,
@@ -176,6 +177,7 @@ impl Turns {
     }
 
     /// Room for one more job of `lane`, which has so much `time`.
+    #[inline]
     fn admit(
         &self,
         limit: Limit,

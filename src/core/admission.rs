@@ -87,6 +87,7 @@ impl Queue {
     /// # Errors
     ///
     /// Which limit it was.
+    #[inline]
     pub(crate) fn admit(
         &self,
         limit: usize,

@@ -88,6 +88,7 @@ impl<R> Caller<R> {
 
     /// The output, or `None` after storing `waker` to be woken by the end. After
     /// an output the caller side has ended and nothing may be called any more.
+    #[inline]
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Result<R, Failure>> {
         let header = self.header();
         let state = &header.state;

@@ -46,6 +46,7 @@ impl Queue {
 
     /// After unlocking: a canceller that found the lock taken left its shell to
     /// the lock's holder.
+    #[inline]
     pub(super) fn look_at_graveyard_again(&self) {
         if planted("queue: no look after unlocking") {
             return;
@@ -81,6 +82,7 @@ impl Queue {
     }
 
     /// How many shells were in it.
+    #[inline]
     pub(super) fn empty_graveyard(&self, lanes: &mut Lanes) -> usize {
         if self.seldom.graveyard.load(Ordering::Relaxed).is_null() {
             return 0;
@@ -103,6 +105,7 @@ impl Queue {
         shells
     }
 
+    #[inline]
     pub(super) fn forget_shells(&self, lanes: &mut Lanes) {
         let released = lanes.take_released();
         if released > 0 {

@@ -33,6 +33,7 @@ impl Inbox {
     /// # Safety
     ///
     /// The caller owns the queue side of `job` and hands it over on success.
+    #[inline]
     pub(crate) unsafe fn push(&self, job: NonNull<Header>) -> Result<(), Sealed> {
         // SAFETY: by contract; one job is linked to none.
         unsafe { self.push_all(job, job) }
@@ -44,6 +45,7 @@ impl Inbox {
     /// # Safety
     ///
     /// The caller owns the queue side of each, and hands it over on success.
+    #[inline]
     pub(crate) unsafe fn push_all(
         &self,
         newest: NonNull<Header>,

@@ -165,6 +165,7 @@ impl<W: Work> Extended<W> {
 }
 
 /// Allocates a job in state QUEUED.
+#[inline]
 pub(crate) fn allocate<W: Work>(
     work: W,
     queued_at: u64,
@@ -383,6 +384,7 @@ unsafe fn in_front<T>(job: NonNull<Header>, before: NonZeroU32) -> NonNull<T> {
 /// # Safety
 ///
 /// The caller claimed the job and has not run or failed it.
+#[inline]
 pub(crate) unsafe fn run(job: NonNull<Header>, view: &Job) -> Ended {
     // SAFETY: by contract.
     unsafe { (job.as_ref().vtable.run)(job, view) }
@@ -407,6 +409,7 @@ pub(crate) unsafe fn drop_work(job: NonNull<Header>) {
 /// # Safety
 ///
 /// The job's output type is `R`; the caller owns the output and takes it once.
+#[inline]
 pub(crate) unsafe fn take_output<R>(job: NonNull<Header>) -> Result<R, Failure> {
     let mut room = MaybeUninit::<Result<R, Failure>>::uninit();
     // SAFETY: by contract; the call fills the room.

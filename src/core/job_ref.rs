@@ -33,15 +33,18 @@ impl<'a> JobRef<'a> {
         unsafe { job::extension(self.job) }
     }
 
+    #[inline]
     pub(crate) fn label(self) -> Option<&'a Cow<'static, str>> {
         self.extension()?.label.as_ref()
     }
 
     /// When the job is not worth anything any more, in the clock's nanoseconds.
+    #[inline]
     pub(crate) fn deadline(self) -> Option<u64> {
         self.extension()?.deadline
     }
 
+    #[inline]
     pub(crate) fn lane(self) -> Option<&'a Arc<LaneState>> {
         self.extension()?.lane.as_ref()
     }

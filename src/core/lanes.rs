@@ -81,6 +81,7 @@ impl Lanes {
     /// The next job in turn, out of its lane. If `claim` finds it cancelled, its
     /// shell is left alone: its burial, done or to come, ends it. Else its lane is to be
     /// charged for it.
+    #[inline]
     pub(super) fn pop(&mut self, now: u64) -> Option<Popped> {
         let (class, place) = self.choose(now)?;
         let seat = &mut self.seats[place];
@@ -93,6 +94,7 @@ impl Lanes {
 
     /// Charges for the job that was popped last, which starts now. How much, and whether its
     /// class has another one that may start.
+    #[inline]
     pub(super) fn charge(&mut self, popped: &Popped, now: u64) -> (u64, bool) {
         let seat = &mut self.seats[popped.place];
         let line = &mut self.lines[popped.class];
@@ -109,6 +111,7 @@ impl Lanes {
 
     /// The class that is next, and the lane in it: the highest, unless a lower one has
     /// been passed over for too long.
+    #[inline]
     fn choose(&mut self, now: u64) -> Option<(usize, usize)> {
         let mut highest = None;
         for class in 0..CLASSES {
@@ -138,6 +141,7 @@ impl Lanes {
     /// The lane of `class` whose turn it is. Those before it that have nothing to run
     /// leave the line, and those that have had more than was known find their place in it: one
     /// that is alone does so when another joins.
+    #[inline]
     pub(super) fn first(&mut self, class: usize) -> Option<usize> {
         loop {
             let place = self.in_front(class)?;
@@ -275,6 +279,7 @@ impl Lanes {
     }
 
     /// Whether a lane of `class` has a job that may start. Which one is left open.
+    #[inline]
     fn has_next(&mut self, class: usize) -> bool {
         let Some(place) = self.in_front(class) else {
             return false;

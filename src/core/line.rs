@@ -199,6 +199,7 @@ impl Line {
     }
 
     /// The one at `place`, which was first, has its turn, and is charged `time` for it.
+    #[inline]
     pub(super) fn charge_first(&mut self, seat: &mut Seat, place: usize, time: u64) {
         // It may have changed since the lane joined.
         let weight = seat.weight();

@@ -33,6 +33,7 @@ impl Pace {
     }
 
     /// A job starts, and leaves others waiting (`more`) or not.
+    #[inline]
     pub(super) fn start(&mut self, now: u64, more: bool) {
         if self.is_backlogged {
             let age = now.saturating_sub(self.measured);

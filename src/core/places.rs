@@ -27,6 +27,7 @@ impl Lanes {
     }
 
     /// Where the lane of `job` is, from now on if need be.
+    #[inline]
     pub(super) fn place_of(&mut self, job: JobRef<'_>) -> usize {
         let Some(state) = job.lane() else {
             return SHARED;

@@ -121,6 +121,7 @@ impl Queue {
     /// # Safety
     ///
     /// The caller owns the queue side of `job`; on `Err` it still does.
+    #[inline]
     pub(crate) unsafe fn push(&self, permit: Permit, job: NonNull<Header>) -> Result<(), Sealed> {
         // SAFETY: by contract.
         let pushed = unsafe { self.inbox.push(job) };
@@ -163,6 +164,7 @@ impl Queue {
     }
 
     /// Takes the next job in turn, which starts `now`.
+    #[inline]
     pub(crate) fn next(&self, now: u64) -> Option<Taken> {
         let mut lanes = self.lanes.lock();
         self.empty_graveyard(&mut lanes);
@@ -220,6 +222,7 @@ impl Queue {
 
     /// A job has `ran`, and its lane is charged for that instead of what was estimated. To be
     /// called before it is completed.
+    #[inline]
     pub(crate) fn settle(&self, finished: &Finished, ran: u64) {
         self.charge(finished.lane(), finished.charged(), Some(ran));
     }
@@ -229,6 +232,7 @@ impl Queue {
         self.charge(job.header().lane(), job.charged(), None);
     }
 
+    #[inline]
     fn charge(&self, lane: Option<&Arc<LaneState>>, charged: Option<u64>, ran: Option<u64>) {
         let (lane, Some(charged)) = (self.lane(lane), charged) else {
             return;
@@ -271,6 +275,7 @@ impl Queue {
     }
 
     /// The same for who may know already that jobs are `left`.
+    #[inline]
     fn unlock_with(&self, mut lanes: impl DerefMut<Target = Lanes>, left: bool) -> bool {
         let left = left || lanes.has_runnable();
         self.set_left(left);

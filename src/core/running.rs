@@ -79,6 +79,7 @@ impl Running {
     }
 
     /// It was its lane's turn: it counts there until it ends.
+    #[inline]
     pub(super) fn count(mut self, charged: u64) -> Self {
         self.terms.charge(charged);
         if let Some(lane) = self.header().lane() {
@@ -103,6 +104,7 @@ impl Running {
 
     /// Runs the closure here, with what `enter` answers held meanwhile. Panics stay
     /// inside. `origin` is for the closure's [`Job`].
+    #[inline]
     pub(crate) fn run<G>(
         self,
         origin: *const (),

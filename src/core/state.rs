@@ -121,6 +121,7 @@ impl State {
 
     /// `step` gets the present bits and answers the next ones, or `None` to leave
     /// them. The bits before the change are returned.
+    #[inline]
     fn update(&self, mut step: impl FnMut(u16) -> Option<u16>) -> u16 {
         // ORDERING: AcqRel exchange, Acquire where nothing changes: what the other side
         // published with the transition seen here (closure, output, waker) is visible,
@@ -154,6 +155,7 @@ impl State {
     }
 
     /// Queue side: QUEUED to RUNNING.
+    #[inline]
     pub(crate) fn claim(&self) -> Claim {
         if planted("state: claim without compare") {
             // What a plain store would do: the cancelled closure runs.
@@ -171,6 +173,7 @@ impl State {
     }
 
     /// Worker: RUNNING to COMPLETING or DONE; the output has been written.
+    #[inline]
     pub(crate) fn complete(&self) -> Complete {
         let before = self.update(|s| {
             debug_assert_eq!(s & PHASE, RUNNING);
@@ -196,6 +199,7 @@ impl State {
 
     /// Queue side: leaves a COMPLETING job (which becomes DONE) or a CANCELLED
     /// shell. `true`: the caller left before, the job is to be freed.
+    #[inline]
     #[must_use]
     pub(crate) fn release_queue(&self) -> bool {
         // COMPLETING | 1 is DONE; a CANCELLED shell keeps its phase.
@@ -209,6 +213,7 @@ impl State {
 
     /// Caller side: `true` when the queue side left before and the job is to be
     /// freed.
+    #[inline]
     #[must_use]
     pub(crate) fn release_caller(&self) -> bool {
         // ORDERING: Acquire, partner as below. Nobody else looks at it any more.
@@ -291,6 +296,7 @@ impl State {
     }
 
     /// Caller side: where the job stands.
+    #[inline]
     pub(crate) fn poll(&self) -> Poll {
         // ORDERING: Acquire, partner: `complete`, so that the output is visible.
         Self::found(self.0.load(Ordering::Acquire))
@@ -298,6 +304,7 @@ impl State {
 
     /// Caller side: after filling the waker slot. Anything but `Set` means that
     /// the slot stayed the caller's.
+    #[inline]
     pub(crate) fn set_waker(&self) -> Poll {
         if planted("state: waker published late") {
             // The check and the publication as two steps.

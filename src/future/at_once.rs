@@ -20,6 +20,7 @@ thread_local! {
 }
 
 /// Whether the call that is made now should look for its output before it leaves a waker.
+#[inline]
 pub(crate) fn is_likely(pool: &Pool) -> bool {
     if pool.is_inline {
         return true;

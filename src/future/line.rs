@@ -32,6 +32,7 @@ impl Line {
 /// # Errors
 ///
 /// What was asked for contradicts itself.
+#[inline]
 pub(crate) fn lane(
     line: Option<&Line>,
     class: Option<Priority>,

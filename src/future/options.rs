@@ -24,6 +24,7 @@ where
     /// Runs on `offload` instead of the process-wide default.
     ///
     /// Set before the first poll; later it changes nothing.
+    #[inline]
     pub fn on(mut self, offload: &Offload) -> Self {
         self.place("on", "another `Offload`");
         self.on = Some(offload.clone());
@@ -180,6 +181,7 @@ where
         self
     }
 
+    #[inline]
     fn place(&mut self, field: &'static str, value: &str) {
         if self.is_placed {
             let allowed = "left alone for a call of a `Blocking`: its place is the value's";
