@@ -77,7 +77,8 @@ use std::task::{Context, Poll, Waker};
 /// With the feature `tokio` a call made in a runtime takes the runtime along: in the
 /// closure, on the thread that runs it, `tokio::runtime::Handle::current()` is the
 /// caller's. Parallel pieces that run on other threads are outside of it. Costs no
-/// allocation, but some ten nanoseconds on either side, and 2 µs in a `wait` inside of a job.
+/// allocation, but some ten nanoseconds on either side, two readings of the clock where tokio can
+/// pause it (its feature `test-util`), and 2 µs in a `wait` inside of a job.
 ///
 /// # Panics
 ///

@@ -1,5 +1,6 @@
 //! What a call can tell about the tokio runtime it is made on (feature `tokio`).
 
+use std::any::TypeId;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::mpsc;
@@ -57,21 +58,51 @@ pub(crate) fn run_blocking(f: impl FnOnce()) {
     let _ready = pin!(coop::unconstrained(run)).poll(&mut Context::from_waker(Waker::noop()));
 }
 
+/// Whether tokio's clock can be paused at all: only with its feature `test-util`, which programs
+/// have in their tests, as a rule. Here it is known by the function that it adds.
+#[inline]
+fn can_pause() -> bool {
+    fn is_there<R: 'static>(_: fn() -> R) -> bool {
+        TypeId::of::<R>() == TypeId::of::<()>()
+    }
+    // Names from here come before those outside of this function, if they are there.
+    #[allow(
+        unused_imports,
+        clippy::wildcard_imports,
+        reason = "`pause` may not be there"
+    )]
+    use tokio::time::*;
+    is_there(pause)
+}
+
+/// What [`can_pause`] finds where tokio has none of its own.
+#[allow(dead_code, reason = "unused where tokio has one")]
+fn pause() -> bool {
+    false
+}
+
 /// The clock before a call was submitted.
 pub(crate) struct ClockLook {
-    before: Instant,
+    /// `None`: it cannot be paused, and two readings for each call are saved.
+    before: Option<Instant>,
 }
 
 impl ClockLook {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self {
-            before: Instant::now(),
+            before: can_pause().then(Instant::now),
         }
     }
 
     /// After the submission. A clock that has not moved meanwhile is paused.
+    #[inline]
     pub(crate) fn is_paused(&self) -> bool {
-        if Instant::now() != self.before {
+        self.before.is_some_and(Self::stands_still)
+    }
+
+    fn stands_still(before: Instant) -> bool {
+        if Instant::now() != before {
             return false;
         }
         // Some systems' clocks tick slowly.
@@ -79,7 +110,7 @@ impl ClockLook {
         while start.elapsed() < SLOWEST_TICK {
             std::hint::spin_loop();
         }
-        Instant::now() == self.before
+        Instant::now() == before
     }
 }
 
