@@ -174,12 +174,7 @@ fn a_caller_that_awaits_in_order_is_not_woken_for_each() {
     let _watchdog = watchdog("calls that are awaited in order");
     let builder = Offload::builder().io_max_threads(1);
     let offload = builder.build().unwrap();
-    let brief = || {
-        let start = Instant::now();
-        while start.elapsed() < KEPT / 5 {
-            hint::spin_loop();
-        }
-    };
+    let brief = || spin(KEPT / 5);
     for _ in 0..200 {
         offload_io(brief).on(&offload).wait().unwrap();
     }
@@ -206,6 +201,54 @@ fn a_caller_that_awaits_in_order_is_not_woken_for_each() {
     let times = start.elapsed().as_micros() / KEPT.as_micros();
     let most = times + times / 10 + 3;
     assert!(wakes.count() as u128 <= most, "{} of {most}", wakes.count());
+}
+
+/// Computes for so long.
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        hint::spin_loop();
+    }
+}
+
+/// Of jobs of such a length, all of one thread: how often, of so many times, the first one's caller has been
+/// woken when some more have ended, whose callers have not asked to be.
+fn woken_by_the_next_ends(length: Duration, times: usize) -> usize {
+    let builder = Offload::builder().io_max_threads(1);
+    let offload = builder.build().unwrap();
+    let brief = || offload_io(move || spin(length)).on(&offload);
+    let woken = (0..times).filter(|_| {
+        for _ in 0..200 {
+            brief().wait().unwrap();
+        }
+        let busy = Occupied::io(&offload, 1);
+        let mut first = pin!(brief());
+        let wakes = poll_once(first.as_mut());
+        let mut others: Vec<_> = (0..3).map(|_| brief().try_spawn().unwrap()).collect();
+        let look = offload_io(move || wakes.count() == 1).on(&offload);
+        let look = look.try_spawn().unwrap();
+        // Behind which one others wait.
+        others.push(brief().try_spawn().unwrap());
+        busy.release();
+        pollster::block_on(first).unwrap();
+        for other in others {
+            other.wait().unwrap();
+        }
+        look.wait().unwrap()
+    });
+    woken.count()
+}
+
+/// Jobs that are shorter than it takes to wake a thread do not have to wait for others.
+#[test]
+fn the_next_ends_wake_the_callers_of_short_jobs_and_not_of_longer_ones() {
+    const TIMES: usize = 40;
+    let _watchdog = watchdog("the next jobs' ends");
+    // Threads that lose their CPU in between make up for some.
+    let short = woken_by_the_next_ends(Duration::from_micros(2), TIMES);
+    let longer = woken_by_the_next_ends(Duration::from_micros(20), TIMES);
+    assert!(short > TIMES / 2, "{short} of {TIMES}");
+    assert!(longer < TIMES / 2, "{longer} of {TIMES}");
 }
 
 /// A caller that has left may be woken for nothing, and keeps no room.
