@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Gate, PATIENCE, wait_until, watchdog};
+use common::{Gate, PATIENCE, alone, pin_to, wait_until, watchdog};
 use offramp::backend::Rayon;
 use offramp::{Backlog, Handle, Offload, offload_cpu};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
@@ -14,6 +14,7 @@ use std::hint;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 thread_local! {
     /// Roots, and pieces of parallel sections, that have begun on this thread's stack
@@ -185,6 +186,47 @@ fn what_a_root_leaves_in_rayon_s_queues_runs_while_the_pool_is_idle() {
             .recv_timeout(PATIENCE)
             .expect("it runs without another root");
     }
+}
+
+/// On one CPU a worker without a root sleeps for some milliseconds where submitters find it, not in rayon.
+#[test]
+fn on_one_cpu_lone_roots_run_on_one_thread_one_after_the_other() {
+    const ROOTS: usize = 200;
+    let name = "on_one_cpu_lone_roots_run_on_one_thread_one_after_the_other";
+    alone(name, || {
+        pin_to(1);
+        let offload = pool(2);
+        let run = |_| offload_cpu(|| thread::current().id()).on(&offload).wait();
+        let threads: Vec<_> = (0..ROOTS).map(|root| run(root).unwrap()).collect();
+        let in_a_row = threads.windows(2).filter(|two| two[0] == two[1]).count();
+        // Released by the bell they take turns.
+        assert!(in_a_row > ROOTS * 3 / 4, "{in_a_row} of {ROOTS}");
+    });
+}
+
+#[test]
+fn on_one_cpu_a_worker_that_sleeps_outside_of_rayon_keeps_no_piece_waiting() {
+    let name = "on_one_cpu_a_worker_that_sleeps_outside_of_rayon_keeps_no_piece_waiting";
+    alone(name, || {
+        pin_to(1);
+        let _watchdog = watchdog("pieces that need the other worker");
+        let offload = pool(2);
+        for round in 0..300 {
+            let root = || {
+                let (comes, waits) = mpsc::channel();
+                let (here, _there) = rayon::join(
+                    move || waits.recv_timeout(PATIENCE),
+                    move || comes.send(()).unwrap(),
+                );
+                here.expect("the other worker serves the piece");
+            };
+            offload_cpu(root).on(&offload).wait().unwrap();
+            if round % 10 == 0 {
+                // Now both of them wait in rayon.
+                thread::sleep(Duration::from_millis(25));
+            }
+        }
+    });
 }
 
 #[test]

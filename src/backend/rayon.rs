@@ -11,7 +11,7 @@ use crate::core::residents::{Released, Residents, Roots};
 use crate::core::unwind::{contain, drop_payload};
 use crate::current;
 use parking_lot::{Condvar, Mutex};
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder, Yield};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
@@ -113,8 +113,8 @@ pub(crate) struct Settings {
 impl OwnRayon {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
+            residents: Arc::new(Residents::new(settings.threads)),
             settings: Arc::new(settings),
-            residents: Arc::new(Residents::new()),
             present: Arc::new(AtomicUsize::new(0)),
             is_started: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
@@ -268,6 +268,7 @@ struct Queued<'a> {
     /// When the root ended that ran here until now.
     ended: Cell<Option<u64>>,
     linger: Linger,
+    cpus: usize,
 }
 
 impl<'a> Queued<'a> {
@@ -276,6 +277,7 @@ impl<'a> Queued<'a> {
             turns,
             ended: Cell::new(None),
             linger: Linger::new(cpus),
+            cpus,
         }
     }
 }
@@ -308,6 +310,15 @@ impl Roots for Queued<'_> {
 
     fn lingers(&self) -> bool {
         self.linger.goes_on()
+    }
+
+    /// Where to stay awake would take the CPU from those that it waits for.
+    fn dozes(&self) -> bool {
+        self.cpus == 1
+    }
+
+    fn serve(&self) {
+        while rayon::yield_now() == Some(Yield::Executed) {}
     }
 }
 

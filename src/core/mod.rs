@@ -9,6 +9,7 @@ pub(crate) mod alarms;
 pub(crate) mod caller;
 pub(crate) mod chain;
 pub(crate) mod crew;
+mod doorman;
 pub(crate) mod extension;
 mod giving_way;
 mod graveyard;

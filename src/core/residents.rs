@@ -11,7 +11,8 @@
 //! submission rings it, and each wait that ends releases one resident. See README,
 //! "Residents".
 
-use crate::sync::{AtomicBool, Mutex, Ordering, Parker, fence, planted};
+use super::doorman::Doorman;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Parker, fence, planted};
 use std::time::Duration;
 
 /// What the residents need from outside.
@@ -31,6 +32,12 @@ pub(crate) trait Roots {
 
     /// Whether a resident that has found none is to look once more before it waits.
     fn lingers(&self) -> bool;
+
+    /// Whether it sleeps outside of rayon for a while before it waits inside.
+    fn dozes(&self) -> bool;
+
+    /// Runs here what rayon's queues hold now. No root is below.
+    fn serve(&self);
 }
 
 /// How long a released resident may take to arrive before it is presumed busy with a
@@ -41,8 +48,10 @@ pub(crate) struct Residents {
     /// The bell thread sleeps, or is about to.
     bell_waits: AtomicBool,
     bell: Parker,
-    /// A resident stays awake for a moment, and looks for roots until it does not.
-    lingering: AtomicBool,
+    doorman: Doorman,
+    /// How many there are, and how many of them wait inside rayon.
+    len: usize,
+    inside: AtomicUsize,
     release: Mutex<Release>,
 }
 
@@ -63,11 +72,13 @@ pub(crate) struct Released {
 }
 
 impl Residents {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         Self {
             bell_waits: AtomicBool::new(false),
             bell: Parker::new(),
-            lingering: AtomicBool::new(false),
+            doorman: Doorman::new(),
+            len,
+            inside: AtomicUsize::new(0),
             release: Mutex::new(Release {
                 on_the_way: 0,
                 epoch: 0,
@@ -75,11 +86,11 @@ impl Residents {
         }
     }
 
-    /// After a push: wakes the bell thread if it sleeps, unless there is somebody awake.
+    /// After a push: wakes the bell thread if it sleeps, unless there is a doorman.
     pub(crate) fn ring(&self) {
         if !planted("residents: no fence after push") {
-            // ORDERING: SeqCst fence, partner: the fences in `sleep` and `linger`. Either the
-            // bell thread, or who lingers, sees our push or we see it waiting, or gone.
+            // ORDERING: SeqCst fence, partner: the fences in `sleep` and in the doorman's. Either
+            // the bell thread, or the doorman, sees our push or we see it waiting, or gone.
             fence(Ordering::SeqCst);
         }
         self.ring_fenced();
@@ -87,17 +98,19 @@ impl Residents {
 
     /// After a close, which is for all residents.
     pub(crate) fn close(&self) {
-        // ORDERING: SeqCst fence, partner: the fence in `sleep`, as above.
+        // ORDERING: SeqCst fence, partner: the fences as above.
         fence(Ordering::SeqCst);
-        if planted("residents: a stop left to who lingers") {
+        if planted("residents: a stop left to the doorman") {
             return self.ring_fenced();
+        }
+        if !planted("residents: a stop without the doorman") {
+            self.doorman.wake();
         }
         self.wake_bell();
     }
 
     fn ring_fenced(&self) {
-        // ORDERING: Relaxed: ordered by the fence.
-        if !self.lingering.load(Ordering::Relaxed) {
+        if !self.doorman.is_told() {
             self.wake_bell();
         }
     }
@@ -121,38 +134,55 @@ impl Residents {
             if roots.is_closed() && !roots.has_work() {
                 return;
             }
-            if !self.linger(roots) {
-                let released = wait();
+            if !self.stay(roots) {
+                let released = self.inside(&mut wait);
                 self.arrive(released);
             }
         }
     }
 
-    /// Looks for roots for a while, one resident at a time. `true`: there is one, or was.
-    fn linger(&self, roots: &impl Roots) -> bool {
-        // ORDERING: Relaxed: of those that want to one does.
-        if !roots.lingers() || self.lingering.swap(true, Ordering::Relaxed) {
+    /// A resident waits inside rayon.
+    pub(super) fn inside<R>(&self, wait: impl FnOnce() -> R) -> R {
+        // ORDERING: Relaxed: read after a fence, and what follows, `taken`, is preceded by one.
+        self.inside.fetch_add(1, Ordering::Relaxed);
+        let waited = wait();
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+        waited
+    }
+
+    /// Stays where submitters find it for a while, one resident at a time. `true`: there is a
+    /// root, or was.
+    fn stay(&self, roots: &impl Roots) -> bool {
+        let dozes = roots.dozes();
+        if dozes {
+            roots.serve();
+        }
+        if !(dozes || roots.lingers()) || !self.doorman.enter() {
             return false;
         }
         // Without a fence: what these looks miss the last one sees.
-        let found = loop {
-            if roots.has_work() {
-                break true;
-            }
-            if !roots.lingers() {
-                break false;
-            }
-        };
-        self.lingering.store(false, Ordering::Relaxed);
-        // ORDERING: SeqCst fence, partner: the fence in `ring`. Whoever left its root to us is seen
-        // by the look that follows: this one, or that for the next root.
-        fence(Ordering::SeqCst);
+        let mut found = roots.has_work();
+        while !found && roots.lingers() {
+            found = roots.has_work();
+        }
+        if !found && dozes {
+            found = self.doorman.sleep(|| {
+                // Of a root that runs elsewhere pieces may need this one.
+                let others_wait = self.inside.load(Ordering::Relaxed) + 1 == self.len;
+                !others_wait || roots.has_work() || roots.is_closed()
+            });
+        }
+        self.doorman.leave();
         found || roots.has_work() && !planted("residents: no look after lingering")
     }
 
     /// Whoever takes a root and leaves others rings: while it drained, the bell thread may
-    /// have looked at the empty inbox and gone to sleep.
+    /// have looked at the empty inbox and gone to sleep. A doorman that went to sleep just before
+    /// is to serve the root's pieces.
     pub(crate) fn taken(&self, more: bool) {
+        if !planted("residents: a doorman that sleeps on") {
+            self.doorman.wake();
+        }
         if more && !planted("residents: roots left behind") {
             self.ring_fenced();
         }
@@ -228,5 +258,11 @@ impl Residents {
     #[cfg(all(test, offramp_loom))]
     pub(crate) fn expire(&self) {
         self.bell.expire();
+    }
+
+    /// That of the doorman's sleep is.
+    #[cfg(all(test, offramp_loom))]
+    pub(crate) fn expire_doorman(&self) {
+        self.doorman.expire();
     }
 }

@@ -363,11 +363,13 @@ fn race(call: fn(Work) -> Call, seed: u64) {
         };
         let call = call(counts.work(&gate, started, ending)).on(&offload);
         let (wakes, waker) = Wakes::new();
+        // On one CPU the first poll may find the outcome.
+        let mut is_over = false;
         let mut caller = if random.below(2) == 0 {
             Caller::Handle(call.try_spawn().unwrap())
         } else {
             let mut caller = Caller::Future(call);
-            assert!(caller.poll(&waker).is_pending());
+            is_over = caller.poll(&waker).map(ending_of).is_ready();
             caller
         };
         for _ in 0..random.below(200) {
@@ -383,6 +385,7 @@ fn race(call: fn(Work) -> Call, seed: u64) {
         }
         match random.below(3) {
             0 => drop(caller),
+            _ if is_over => drop(caller),
             1 if is_handle => caller.detach(),
             _ => {
                 let _ = loop {

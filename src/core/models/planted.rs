@@ -208,8 +208,20 @@ const PLANTED: &[(&str, &str)] = &[
         "residents::a_root_against_a_resident_that_lingers",
     ),
     (
-        "residents: a stop left to who lingers",
+        "residents: a stop left to the doorman",
         "residents::a_stop_against_a_resident_that_lingers",
+    ),
+    (
+        "residents: a stop without the doorman",
+        "residents::a_stop_against_a_doorman_that_sleeps",
+    ),
+    (
+        "doorman: no look before sleeping",
+        "residents::a_root_against_a_doorman_that_sleeps",
+    ),
+    (
+        "residents: a doorman that sleeps on",
+        "residents::a_roots_piece_against_a_doorman_that_goes_to_sleep",
     ),
     (
         "residents: same epoch",

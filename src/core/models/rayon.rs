@@ -26,6 +26,8 @@ pub(super) struct Rayon {
     pub(super) residents: Residents,
     /// So often a resident looks once more before it waits.
     pub(super) lingers: plain::AtomicUsize,
+    /// Whether one sleeps outside before that.
+    pub(super) dozes: plain::AtomicBool,
     state: Mutex<State>,
 }
 
@@ -73,11 +75,17 @@ impl State {
 impl Rayon {
     /// `workers` threads, and the bell's.
     pub(super) fn start(workers: usize) -> (Arc<Self>, Threads) {
+        Self::start_beside(workers, 0)
+    }
+
+    /// The same, and `others` that the model plays itself.
+    pub(super) fn start_beside(workers: usize, others: usize) -> (Arc<Self>, Threads) {
         let none = || (0..workers).map(|_| VecDeque::new()).collect();
         let rayon = Arc::new(Self {
             queue: Queue::new(usize::MAX, AGEING),
-            residents: Residents::new(),
+            residents: Residents::new(workers + others),
             lingers: plain::AtomicUsize::new(0),
+            dozes: plain::AtomicBool::new(false),
             state: Mutex::new(State {
                 deques: none(),
                 broadcasts: none(),
@@ -264,6 +272,21 @@ impl Roots for Rayon {
         let left = |left: usize| left.checked_sub(1);
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         self.lingers.fetch_update(relaxed, relaxed, left).is_ok()
+    }
+
+    fn dozes(&self) -> bool {
+        self.dozes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn serve(&self) {
+        let worker = INDEX.with(Cell::get).expect("a worker serves");
+        loop {
+            let found = self.state.lock().unwrap().find(worker);
+            let Some(job) = found else {
+                return;
+            };
+            job();
+        }
     }
 
     fn has_work(&self) -> bool {

@@ -102,6 +102,81 @@ fn a_stop_against_a_resident_that_lingers() {
     });
 }
 
+/// One that sleeps outside of rayon, or is about to, or does not any more; the bell thread sleeps.
+fn with_a_doorman_that_sleeps(model: impl FnOnce(&Arc<Rayon>)) {
+    let (rayon, threads) = Rayon::start_parked(1);
+    rayon.dozes.store(true, Ordering::Relaxed);
+    loom::stop_exploring();
+    let first = submit(&rayon, || ()).expect("the queue is open");
+    loom::explore();
+    await_it(first).expect("the root ran");
+    model(&rayon);
+    threads.join(&rayon);
+}
+
+#[test]
+fn a_root_against_a_doorman_that_sleeps() {
+    check("a_root_against_a_doorman_that_sleeps", Some(2), || {
+        with_a_doorman_that_sleeps(|rayon| {
+            let fate = Fate::new();
+            run(rayon, fate.closure());
+            assert_eq!(fate.runs(), 1);
+            loom::stop_exploring();
+            stop(rayon);
+        });
+    });
+}
+
+#[test]
+fn a_root_against_the_end_of_a_doormans_sleep() {
+    check(
+        "a_root_against_the_end_of_a_doormans_sleep",
+        Some(2),
+        || {
+            with_a_doorman_that_sleeps(|rayon| {
+                rayon.residents.expire_doorman();
+                let fate = Fate::new();
+                run(rayon, fate.closure());
+                assert_eq!(fate.runs(), 1);
+                loom::stop_exploring();
+                rayon.dozes.store(false, Ordering::Relaxed);
+                stop(rayon);
+            });
+        },
+    );
+}
+
+#[test]
+fn a_stop_against_a_doorman_that_sleeps() {
+    check("a_stop_against_a_doorman_that_sleeps", Some(2), || {
+        with_a_doorman_that_sleeps(|rayon| stop(rayon));
+    });
+}
+
+/// One that was released (here the model's main thread) takes a root and is stuck until somebody
+/// serves its piece; the other one must not sleep outside.
+#[test]
+fn a_roots_piece_against_a_doorman_that_goes_to_sleep() {
+    let name = "a_roots_piece_against_a_doorman_that_goes_to_sleep";
+    check(name, Some(2), || {
+        let (rayon, threads) = Rayon::start_beside(1, 1);
+        rayon.dozes.store(true, Ordering::Relaxed);
+        let root = rayon.residents.inside(|| push(&rayon.queue, 9, || ()));
+        if let Some(next) = rayon.queue.next(0) {
+            rayon.residents.taken(next.more);
+            let met = Latch::default();
+            let piece = (Arc::clone(&rayon), Latch::clone(&met));
+            rayon.spawn(move || piece.0.set(&piece.1, ()));
+            rayon.block_on(&met);
+            next.job.run(std::ptr::null(), |_| ()).0.complete();
+        }
+        await_it(root.expect("open")).unwrap();
+        loom::stop_exploring();
+        stop(&rayon);
+        threads.join(&rayon);
+    });
+}
+
 #[test]
 fn a_root_against_stop() {
     check("a_root_against_stop", Some(2), || {
