@@ -158,7 +158,7 @@ fn a_stop_against_a_doorman_that_sleeps() {
 #[test]
 fn a_roots_piece_against_a_doorman_that_goes_to_sleep() {
     let name = "a_roots_piece_against_a_doorman_that_goes_to_sleep";
-    check(name, Some(2), || {
+    check(name, Some(1), || {
         let (rayon, threads) = Rayon::start_beside(1, 1);
         rayon.dozes.store(true, Ordering::Relaxed);
         let root = rayon.residents.inside(|| push(&rayon.queue, 9, || ()));
