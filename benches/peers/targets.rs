@@ -141,8 +141,8 @@ impl Target {
         Target::new(row, cell, measure, vec![pair])
     }
 
-    fn cpu_pool(row: &str, cell: &'static str) -> Self {
-        let pairs = vec![pair(Pass::CpuPools, OFFRAMP_CPU, TOKIO_RAYON)];
+    fn cpu_pool(row: &str, pass: Pass, cell: &'static str) -> Self {
+        let pairs = vec![pair(pass, OFFRAMP_CPU, TOKIO_RAYON)];
         Target::new(row, cell, Measure::Speed, pairs)
     }
 
@@ -210,6 +210,11 @@ fn parity() -> impl Iterator<Item = Target> {
 }
 
 fn cpu_pools() -> impl Iterator<Item = Target> {
+    let two = |cell| Target::cpu_pool("CPU pool, tokio-rayon", Pass::CpuPools, cell);
+    let one = |cell| {
+        let row = "CPU pool on one CPU, tokio-rayon";
+        Target::cpu_pool(row, Pass::OneCpuPools, cell)
+    };
     let elsewhere = [
         "round-trip",
         "closed-8",
@@ -220,13 +225,22 @@ fn cpu_pools() -> impl Iterator<Item = Target> {
         "10us-64",
         "100us-64",
     ];
-    let row = "CPU pool, tokio-rayon";
+    let on_one_cpu = [
+        "round-trip",
+        "closed-8",
+        "closed-64",
+        "closed-1000",
+        "burst-64",
+    ];
     [
-        Target::cpu_pool(row, "closed-64").wants(1.5).key(),
-        Target::cpu_pool(row, "burst-10000").wants(3.0).key(),
+        two("closed-64").wants(1.5).key(),
+        two("burst-10000").wants(3.0).key(),
     ]
     .into_iter()
-    .chain(elsewhere.map(|cell| Target::cpu_pool(row, cell).wants(0.95)))
+    .chain(elsewhere.map(move |cell| two(cell).wants(0.95)))
+    .chain(on_one_cpu.map(move |cell| one(cell).wants(0.95)))
+    // Where nobody contends for anything it counts what is done for a job, and nothing else.
+    .chain(["closed-10000", "burst-10000"].map(one))
 }
 
 /// All of them, in the order of the table.
