@@ -268,7 +268,6 @@ struct Queued<'a> {
     /// When the root ended that ran here until now.
     ended: Cell<Option<u64>>,
     linger: Linger,
-    cpus: usize,
 }
 
 impl<'a> Queued<'a> {
@@ -277,7 +276,6 @@ impl<'a> Queued<'a> {
             turns,
             ended: Cell::new(None),
             linger: Linger::new(cpus),
-            cpus,
         }
     }
 }
@@ -314,7 +312,7 @@ impl Roots for Queued<'_> {
 
     /// Where to stay awake would take the CPU from those that it waits for.
     fn dozes(&self) -> bool {
-        self.cpus == 1
+        self.turns.pool().is_on_one_cpu
     }
 
     fn serve(&self) {

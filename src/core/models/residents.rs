@@ -70,10 +70,11 @@ fn two_roots_one_after_the_other() {
     });
 }
 
-/// The other one waits on the bell thread, which nobody rings who sees this one awake.
-fn with_one_that_lingers(model: impl FnOnce(&Arc<Rayon>)) {
-    let (rayon, threads) = Rayon::start_parked(2);
-    rayon.lingers.store(1, Ordering::Relaxed);
+/// A resident has run a root, and is on its post after that, on its way there, or no more; the bell
+/// thread, where another one waits if there is one, is rung by nobody who sees it there.
+fn with_a_doorman(residents: usize, prepare: impl FnOnce(&Rayon), model: impl FnOnce(&Arc<Rayon>)) {
+    let (rayon, threads) = Rayon::start_parked(residents);
+    prepare(&rayon);
     loom::stop_exploring();
     let first = submit(&rayon, || ()).expect("the queue is open");
     loom::explore();
@@ -82,48 +83,40 @@ fn with_one_that_lingers(model: impl FnOnce(&Arc<Rayon>)) {
     threads.join(&rayon);
 }
 
+fn lingers(rayon: &Rayon) {
+    rayon.lingers.store(1, Ordering::Relaxed);
+}
+
+fn dozes(rayon: &Rayon) {
+    rayon.dozes.store(true, Ordering::Relaxed);
+}
+
+fn a_root_runs(rayon: &Arc<Rayon>) {
+    let fate = Fate::new();
+    run(rayon, fate.closure());
+    assert_eq!(fate.runs(), 1);
+    loom::stop_exploring();
+    stop(rayon);
+}
+
 #[test]
 fn a_root_against_a_resident_that_lingers() {
     check("a_root_against_a_resident_that_lingers", Some(1), || {
-        with_one_that_lingers(|rayon| {
-            let fate = Fate::new();
-            run(rayon, fate.closure());
-            assert_eq!(fate.runs(), 1);
-            loom::stop_exploring();
-            stop(rayon);
-        });
+        with_a_doorman(2, lingers, a_root_runs);
     });
 }
 
 #[test]
 fn a_stop_against_a_resident_that_lingers() {
     check("a_stop_against_a_resident_that_lingers", Some(1), || {
-        with_one_that_lingers(|rayon| stop(rayon));
+        with_a_doorman(2, lingers, |rayon| stop(rayon));
     });
-}
-
-/// One that sleeps outside of rayon, or is about to, or does not any more; the bell thread sleeps.
-fn with_a_doorman_that_sleeps(model: impl FnOnce(&Arc<Rayon>)) {
-    let (rayon, threads) = Rayon::start_parked(1);
-    rayon.dozes.store(true, Ordering::Relaxed);
-    loom::stop_exploring();
-    let first = submit(&rayon, || ()).expect("the queue is open");
-    loom::explore();
-    await_it(first).expect("the root ran");
-    model(&rayon);
-    threads.join(&rayon);
 }
 
 #[test]
 fn a_root_against_a_doorman_that_sleeps() {
     check("a_root_against_a_doorman_that_sleeps", Some(2), || {
-        with_a_doorman_that_sleeps(|rayon| {
-            let fate = Fate::new();
-            run(rayon, fate.closure());
-            assert_eq!(fate.runs(), 1);
-            loom::stop_exploring();
-            stop(rayon);
-        });
+        with_a_doorman(1, dozes, a_root_runs);
     });
 }
 
@@ -131,16 +124,11 @@ fn a_root_against_a_doorman_that_sleeps() {
 fn a_root_against_the_end_of_a_doormans_sleep() {
     check(
         "a_root_against_the_end_of_a_doormans_sleep",
-        Some(2),
+        Some(1),
         || {
-            with_a_doorman_that_sleeps(|rayon| {
+            with_a_doorman(1, dozes, |rayon| {
                 rayon.residents.expire_doorman();
-                let fate = Fate::new();
-                run(rayon, fate.closure());
-                assert_eq!(fate.runs(), 1);
-                loom::stop_exploring();
-                rayon.dozes.store(false, Ordering::Relaxed);
-                stop(rayon);
+                a_root_runs(rayon);
             });
         },
     );
@@ -149,7 +137,7 @@ fn a_root_against_the_end_of_a_doormans_sleep() {
 #[test]
 fn a_stop_against_a_doorman_that_sleeps() {
     check("a_stop_against_a_doorman_that_sleeps", Some(2), || {
-        with_a_doorman_that_sleeps(|rayon| stop(rayon));
+        with_a_doorman(1, dozes, |rayon| stop(rayon));
     });
 }
 
@@ -160,7 +148,7 @@ fn a_roots_piece_against_a_doorman_that_goes_to_sleep() {
     let name = "a_roots_piece_against_a_doorman_that_goes_to_sleep";
     check(name, Some(1), || {
         let (rayon, threads) = Rayon::start_beside(1, 1);
-        rayon.dozes.store(true, Ordering::Relaxed);
+        dozes(&rayon);
         let root = rayon.residents.inside(|| push(&rayon.queue, 9, || ()));
         if let Some(next) = rayon.queue.next(0) {
             rayon.residents.taken(next.more);
