@@ -65,11 +65,10 @@ pub(super) fn frames(resolved: Vec<Resolved>, task: Option<&Task>) -> Vec<Frame>
     let mut frames: Vec<Frame> = resolved
         .into_iter()
         .map(|resolved| {
-            let owner = owner(
-                resolved.function.as_deref(),
-                resolved.file.as_deref(),
-                &is_own,
-            );
+            // Without a line, which is code that the compiler made, the file is the whole unit's, also
+            // in a generic function of another crate's.
+            let file = resolved.file.as_deref().filter(|_| resolved.line.is_some());
+            let owner = owner(resolved.function.as_deref(), file, &is_own);
             Frame {
                 function: resolved.function,
                 file: resolved.file,
@@ -248,6 +247,24 @@ pub(super) fn place(task: &'static Task, state: &State, frames: &[Frame]) -> u64
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_a_line_says_nothing_of_the_owner() {
+        let frame = |function: &str, line| Resolved {
+            function: Some(function.to_owned()),
+            file: Some("/home/user/app/src/main.rs".into()),
+            line,
+            module: None,
+            offset: 0,
+            build_id: None,
+            is_inlined: false,
+        };
+        let sort = frame("core::slice::sort::shared::smallsort::insert_tail", None);
+        let frames = frames(vec![sort, frame("app::work", Some(7))], None);
+        let owners: Vec<_> = frames.iter().map(|frame| frame.owner).collect();
+        assert_eq!(owners, [Owner::Runtime, Owner::Application]);
+        assert!(frames[1].is_blamed);
+    }
 
     #[test]
     fn crates_of_paths() {
